@@ -1,0 +1,154 @@
+//! The one address of `unsafe`: the generated skeletons, the bytes and counters that the kernel
+//! shares with us, and two system calls that have no safe wrapper. What leaves this module is safe
+//! to use.
+#![allow(unsafe_code)]
+
+use std::{
+    io, mem,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    ptr,
+};
+
+/// Skeleton and types of `bpf/cpu.bpf.c`.
+#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks, clippy::wildcard_imports)]
+pub mod cpu {
+    include!(concat!(env!("OUT_DIR"), "/cpu.skel.rs"));
+}
+
+/// What the kernel half of every source of kind `stacks` shares with us; see `bpf/stacks.bpf.h`.
+pub use cpu::types::{counters, fingerprint, sample, symbols};
+
+/// The most addresses of one stack (STACK_DEPTH_MAX in `bpf/unwind.bpf.h`).
+pub const STACK_DEPTH_MAX: usize = stack_depth_max();
+
+use cpu::types::stack;
+
+/// Taken from the C type, so that the two cannot differ.
+const fn stack_depth_max() -> usize {
+    (mem::size_of::<stack>() - mem::offset_of!(stack, addresses)) / mem::size_of::<u64>()
+}
+
+/// `enum record_kind`.
+const RECORD_SAMPLE: u32 = 1;
+const RECORD_STACK: u32 = 2;
+
+/// One record of the ring buffer.
+pub enum Record {
+    /// A sample, whose stacks were announced before it.
+    Sample(Box<sample>),
+    /// The addresses of a stack, leaf first.
+    Stack(fingerprint, Vec<u64>),
+}
+
+/// Decodes a record of the ring buffer; none if it is not one that we know.
+pub fn decode(bytes: &[u8]) -> Option<Record> {
+    let kind = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
+    match kind {
+        RECORD_SAMPLE => read(bytes).map(|sample| Record::Sample(Box::new(sample))),
+        RECORD_STACK => {
+            let header = mem::offset_of!(stack, addresses);
+            let (print, depth) =
+                (mem::offset_of!(stack, fingerprint), mem::offset_of!(stack, depth));
+            let depth = u32::from_ne_bytes(bytes.get(depth..depth + 4)?.try_into().ok()?);
+            let words = bytes.get(header..header + depth as usize * 8)?.chunks_exact(8);
+            let addresses = words.map(|word| u64::from_ne_bytes(word.try_into().expect("8 bytes")));
+            Some(Record::Stack(read(bytes.get(print..)?)?, addresses.collect()))
+        }
+        _ => None,
+    }
+}
+
+/// A type that any bytes are a valid value of.
+///
+/// # Safety
+/// It must have no padding that matters, no reference and no invalid bit pattern.
+pub unsafe trait Plain: Copy {}
+
+// SAFETY: structs of integers, generated from BTF.
+unsafe impl Plain for sample {}
+// SAFETY: as above.
+unsafe impl Plain for fingerprint {}
+// SAFETY: as above.
+unsafe impl Plain for symbols {}
+// SAFETY: as above.
+unsafe impl Plain for counters {}
+
+/// The value at the start of `bytes`; none if they are too few.
+pub fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() < mem::size_of::<T>() {
+        return None;
+    }
+    // SAFETY: there are enough bytes, T is Plain, and the read needs no alignment.
+    Some(unsafe { ptr::read_unaligned(bytes.as_ptr().cast()) })
+}
+
+/// The bytes of a value, to hand to the kernel.
+pub fn bytes<T: Plain>(value: &T) -> &[u8] {
+    // SAFETY: T is Plain, so each of its bytes may be read.
+    unsafe { std::slice::from_raw_parts(ptr::from_ref(value).cast(), mem::size_of::<T>()) }
+}
+
+/// A copy of counters that the kernel writes meanwhile.
+pub fn snapshot<T: Plain>(shared: &T) -> T {
+    // SAFETY: a valid reference to Plain memory; volatile, since BPF programs change it.
+    unsafe { ptr::read_volatile(shared) }
+}
+
+/// The descriptor of something that has no `AsFd`.
+pub fn borrow_fd(owner: &impl AsRawFd) -> BorrowedFd<'_> {
+    // SAFETY: the owner keeps it open for as long as it is borrowed.
+    unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
+}
+
+/// Keeps the kernel's accounting of BPF run time on for as long as it lives.
+pub struct RunTimeStats {
+    _fd: OwnedFd,
+}
+
+impl RunTimeStats {
+    /// Turns the accounting on.
+    ///
+    /// # Errors
+    /// The kernel is older than 5.8 or CAP_SYS_ADMIN is missing.
+    pub fn enable() -> io::Result<Self> {
+        // SAFETY: takes an enum, returns a new descriptor or a negative errno.
+        let fd = unsafe { libbpf_rs::libbpf_sys::bpf_enable_stats(0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(Self { _fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+    }
+}
+
+/// Time (ns) and number of runs of a BPF program since it was loaded; zero while the accounting
+/// is off.
+pub fn run_time(program: BorrowedFd<'_>) -> (u64, u64) {
+    let mut info = libbpf_rs::libbpf_sys::bpf_prog_info::default();
+    let mut size = mem::size_of_val(&info) as u32;
+    // SAFETY: `info` and `size` live through the call, and `size` is the size of `info`.
+    let result = unsafe {
+        libbpf_rs::libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut size)
+    };
+    if result == 0 { (info.run_time_ns, info.run_cnt) } else { (0, 0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_cut_short_are_not_decoded() {
+        let sample = bytes(&sample { kind: RECORD_SAMPLE, pid: 7, ..Default::default() }).to_vec();
+        assert!(matches!(decode(&sample), Some(Record::Sample(s)) if s.pid == 7));
+        for cut in 0..sample.len() {
+            assert!(decode(&sample[..cut]).is_none());
+        }
+        let mut stack = vec![0; mem::offset_of!(stack, addresses)];
+        stack[0] = 2;
+        stack[4] = 1;
+        assert!(decode(&stack).is_none());
+        stack.extend([9; 8]);
+        assert!(matches!(decode(&stack), Some(Record::Stack(_, a)) if a == [0x0909090909090909]));
+    }
+}

@@ -1,0 +1,55 @@
+//! The command line: a file per command, over the one definition of all words in `args`.
+
+mod args;
+mod doctor;
+mod progress;
+mod read;
+mod record;
+mod run;
+
+use std::{io, process::ExitCode};
+
+use anyhow::Result;
+use clap::Parser;
+
+use args::{Args, Command};
+
+/// Runs the program on the arguments that it was started with.
+pub fn run() -> ExitCode {
+    let args = Args::parse();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(match args.verbose {
+            0 => tracing::Level::WARN,
+            1 => tracing::Level::INFO,
+            _ => tracing::Level::DEBUG,
+        })
+        .init();
+    match command(args.command) {
+        Ok(code) => code,
+        // `rprof report | head` is no error.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rprof: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Record(args) => record::record(args),
+        Command::Flamegraph(args) => read::flamegraph(&args).map(|()| ExitCode::SUCCESS),
+        Command::Report(args) => read::report(&args).map(|()| ExitCode::SUCCESS),
+        Command::Export(args) => read::export(&args).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::StartWhenTold { command } => run::start_when_told(&command),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<io::Error>();
+        io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,69 @@
+//! The commands that read a recording: `flamegraph`, `report`, `export`.
+
+use std::{
+    io::{self, BufWriter, IsTerminal, Write},
+    path::Path,
+};
+
+use anyhow::{Result, bail};
+
+use super::args::{ExportArgs, FlamegraphArgs, ReportArgs};
+use crate::{
+    model::{Profile, View},
+    output::{self, Output},
+    store::Recording,
+};
+
+/// `rprof flamegraph`
+pub fn flamegraph(args: &FlamegraphArgs) -> Result<()> {
+    show(&args.file, &args.view.view()?, &output::Flamegraph, "rprof flamegraph > out.svg")
+}
+
+/// `rprof report`
+pub fn report(args: &ReportArgs) -> Result<()> {
+    let view = args.view.view()?;
+    if args.json {
+        return show(&args.file, &view, &output::ReportJson, "");
+    }
+    let width = terminal_size::terminal_size().map(|(width, _)| width.0.into());
+    let width = width.filter(|_| io::stdout().is_terminal());
+    show(&args.file, &view, &output::Report { limit: args.limit, width }, "")
+}
+
+/// `rprof export`
+pub fn export(args: &ExportArgs) -> Result<()> {
+    let Some(format) = output::find(&args.format) else {
+        let known: Vec<&str> = output::names().collect();
+        bail!("no format {:?}; there is: {}", args.format, known.join(", "));
+    };
+    let redirect = format!("rprof export -f {} > out", args.format);
+    show(&args.file, &args.view.view()?, format, &redirect)
+}
+
+fn show(file: &Path, view: &View, output: &dyn Output, redirect: &str) -> Result<()> {
+    let stdout = io::stdout();
+    if output.is_binary() && stdout.is_terminal() {
+        bail!("{} is not for a terminal; write it to a file: {redirect}", output.name());
+    }
+    let mut recording = Recording::open(file)?;
+    let profile = recording.profile(view, output.detail());
+    for remark in recording.remarks() {
+        eprintln!("rprof: {remark}");
+    }
+    let profile = profile?;
+    check_samples(&profile, file)?;
+    let mut out = BufWriter::new(stdout.lock());
+    output.write(&profile, view, &mut out)?;
+    Ok(out.flush()?)
+}
+
+fn check_samples(profile: &Profile, file: &Path) -> Result<()> {
+    if !profile.samples.is_empty() {
+        return Ok(());
+    }
+    let all = profile.stats.samples;
+    match all {
+        0 => bail!("{} holds no samples", file.display()),
+        _ => bail!("none of the {all} samples in {} match what was asked for", file.display()),
+    }
+}

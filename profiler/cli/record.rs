@@ -1,0 +1,218 @@
+//! `rprof record`.
+
+use std::{
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{HumanBytes, HumanCount};
+use nix::sys::signal::Signal;
+use signal_hook::{
+    consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM},
+    iterator::{SignalsInfo, exfiltrator::origin::WithOrigin},
+    low_level::{pipe, siginfo::Cause},
+};
+
+use super::{args::RecordArgs, progress::Progress, run::Running};
+use crate::{
+    session::{Plan, Session, Summary},
+    sources::Options,
+    target::Target,
+};
+
+/// Records, and tells what came of it.
+pub fn record(args: RecordArgs) -> Result<ExitCode> {
+    let mut target = args.target.target()?;
+    target.check()?;
+    let mut command = match &args.command[..] {
+        [] => None,
+        _ if target.is_by_pid() => bail!("-p and a command: which of them? Give one"),
+        words => Some(Running::prepare(words)?),
+    };
+    let at_exec = command.as_ref().map(Running::pid);
+    let mut words = target.to_string();
+    if at_exec.is_some() {
+        let command: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
+        words = format!("command {}", command.join(" "));
+    }
+    target.pids.extend(at_exec);
+    let plan = Plan {
+        source: args.source.clone(),
+        options: Options { target: target.clone(), at_exec, frequency: args.frequency },
+        target: words,
+        path: args.output.clone(),
+    };
+    let mut signals = Signals::catch()?;
+    let mut session = Session::open(&plan)?;
+    session.start()?;
+    if let Some(command) = &command {
+        command.start()?;
+    }
+    let hint = if args.duration.is_none() && command.is_none() { "Ctrl-C ends" } else { "recording" };
+    let mut progress = Progress::new(hint);
+    let mut limits = Limits { duration: args.duration, target, interrupted: false };
+    let outcome = loop {
+        if let Err(error) = session.step(&[signals.fd()], limits.remaining(&session)) {
+            break Err(error);
+        }
+        progress.show(&session);
+        match limits.reached(&session, &mut signals, command.as_mut()) {
+            Ok(false) => {}
+            Ok(true) => break session.finish(),
+            Err(error) => break Err(error),
+        }
+    };
+    progress.finish();
+    let recorded = outcome.and_then(|summary| tell(&summary, &plan));
+    wait_for(command, &mut signals, recorded)
+}
+
+/// When a recording ends.
+struct Limits {
+    duration: Option<Duration>,
+    target: Target,
+    interrupted: bool,
+}
+
+impl Limits {
+    fn remaining(&self, session: &Session) -> Duration {
+        let elapsed = Duration::from_nanos(session.elapsed());
+        self.duration.map_or(Duration::MAX, |duration| duration.saturating_sub(elapsed))
+    }
+
+    fn reached(
+        &mut self,
+        session: &Session,
+        signals: &mut Signals,
+        command: Option<&mut Running>,
+    ) -> Result<bool> {
+        let ended = match command {
+            Some(command) => {
+                for (signal, from_terminal) in signals.pending() {
+                    // A second Ctrl-C is for us, if the command does not heed the first.
+                    if self.interrupted && signal == Signal::SIGINT {
+                        return Ok(true);
+                    }
+                    self.interrupted |= signal == Signal::SIGINT;
+                    // The terminal has told the command already.
+                    if !from_terminal {
+                        command.signal(signal)?;
+                    }
+                }
+                command.has_ended()?
+            }
+            None => signals.pending().next().is_some() || self.target_has_ended(),
+        };
+        Ok(ended || self.remaining(session).is_zero())
+    }
+
+    fn target_has_ended(&self) -> bool {
+        let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists();
+        self.target.is_by_pid() && self.target.pids.iter().all(gone)
+    }
+}
+
+/// The signals that end a recording, or are passed on to the command.
+struct Signals {
+    info: SignalsInfo<WithOrigin>,
+    wakeup: UnixStream,
+}
+
+impl Signals {
+    fn catch() -> Result<Self> {
+        let caught = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+        let info = SignalsInfo::new(caught).context("cannot catch signals")?;
+        let (wakeup, write) = UnixStream::pair().context("cannot make a socket pair")?;
+        wakeup.set_nonblocking(true)?;
+        for signal in caught.into_iter().chain([SIGCHLD]) {
+            pipe::register(signal, write.try_clone()?).context("cannot catch signals")?;
+        }
+        Ok(Self { info, wakeup })
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.wakeup.as_fd()
+    }
+
+    /// Each signal that came, and whether a terminal sent it.
+    fn pending(&mut self) -> impl Iterator<Item = (Signal, bool)> + '_ {
+        use std::io::Read;
+        // Emptied so that it wakes us again; what is in it does not matter.
+        while self.wakeup.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
+        self.info.pending().filter_map(|origin| {
+            let signal = Signal::try_from(origin.signal).ok()?;
+            Some((signal, origin.cause == Cause::Kernel))
+        })
+    }
+}
+
+/// Tells what was recorded, and what to do next.
+fn tell(summary: &Summary, plan: &Plan) -> Result<()> {
+    let Summary { info, stats } = summary;
+    let seconds = info.duration as f64 / 1e9;
+    if stats.samples == 0 {
+        if stats.lost > 0 {
+            bail!("all {} samples were lost; try a lower -F", stats.lost);
+        }
+        bail!(
+            "no samples: {} used no CPU time in {seconds:.1} s, so there is nothing to show",
+            info.target
+        );
+    }
+    let size = std::fs::metadata(&plan.path).map_or(0, |metadata| metadata.len());
+    eprintln!(
+        "rprof: {} samples in {seconds:.1} s, {} lost, {} stacks truncated: {} ({})",
+        HumanCount(stats.samples),
+        HumanCount(stats.lost),
+        HumanCount(stats.truncated),
+        plan.path.display(),
+        HumanBytes(size),
+    );
+    for (what, count) in &stats.missed {
+        eprintln!("rprof: {what}: {}", HumanCount(*count));
+    }
+    let own = &stats.overhead;
+    eprintln!(
+        "rprof: used {:.2} s of CPU time, {:.1} us of BPF time a sample, {} of memory",
+        own.cpu_seconds,
+        own.bpf_ns as f64 / 1e3 / stats.samples.max(1) as f64,
+        HumanBytes(own.peak_rss_bytes),
+    );
+    let file = match plan.path.to_str() {
+        Some("rprof.data") => String::new(),
+        _ => format!(" {}", plan.path.display()),
+    };
+    eprintln!("next:  rprof report{file}   or   rprof flamegraph{file} > out.svg");
+    Ok(())
+}
+
+/// Ends with the command's exit code, once it has one.
+fn wait_for(
+    command: Option<Running>,
+    signals: &mut Signals,
+    recorded: Result<()>,
+) -> Result<ExitCode> {
+    let Some(mut command) = command else { return recorded.map(|()| ExitCode::SUCCESS) };
+    if let Err(error) = &recorded {
+        eprintln!("rprof: {error:#}");
+    }
+    while !command.has_ended()? {
+        let mut fds = [nix::poll::PollFd::new(signals.fd(), nix::poll::PollFlags::POLLIN)];
+        let _ = nix::poll::poll(&mut fds, 1000u16); // EINTR: a signal, which is what we wait for
+        for (signal, from_terminal) in signals.pending() {
+            if !from_terminal {
+                command.signal(signal)?;
+            }
+        }
+    }
+    Ok(ExitCode::from(match command.exit_code() {
+        None | Some(0) => u8::from(recorded.is_err()),
+        Some(code) => code,
+    }))
+}

@@ -1,0 +1,117 @@
+//! The command that `record` starts.
+//!
+//! It must not run before sampling is on, and no sample may be taken of it while it is still us. So
+//! we start ourselves, hidden; that process stops itself at once, its pid becomes a target that
+//! counts from its exec on, and once sampling is on it is told to continue and becomes the command.
+
+use std::{
+    ffi::OsString,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, ExitStatus},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sys::{
+        signal::{Signal, kill, raise},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    },
+    unistd::Pid,
+};
+
+/// What shells give a command that is not found, or found but cannot be run.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
+
+/// A command that waits to be told to start, or runs.
+pub struct Running {
+    child: Child,
+    status: Option<ExitStatus>,
+}
+
+impl Running {
+    /// Prepares the command. It stands by until [`Running::start`].
+    pub fn prepare(command: &[OsString]) -> Result<Self> {
+        find(&command[0])?;
+        let child = Command::new("/proc/self/exe")
+            .arg("start-when-told")
+            .arg("--")
+            .args(command)
+            .spawn()
+            .context("cannot start a process")?;
+        let pid = Pid::from_raw(child.id() as i32);
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        match waitid(Id::Pid(pid), flags) {
+            Ok(WaitStatus::Stopped(..)) => Ok(Self { child, status: None }),
+            other => bail!("the process that was to become the command did not wait: {other:?}"),
+        }
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets it go.
+    pub fn start(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    /// Passes on a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(Pid::from_raw(self.child.id() as i32), signal).context("cannot signal the command")
+    }
+
+    /// True once it has ended.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().context("cannot wait for the command")?;
+        }
+        Ok(self.status.is_some())
+    }
+
+    /// Its exit code, as a shell would give it; none while it runs.
+    pub fn exit_code(&self) -> Option<u8> {
+        let status = self.status?;
+        status.code().or_else(|| Some(128 + status.signal()?)).map(|code| code as u8)
+    }
+}
+
+impl Drop for Running {
+    /// A command that was never told to start must not be left standing.
+    fn drop(&mut self) {
+        if self.status.is_none() && is_stopped(self.child.id()) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let name = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let ours = std::env::current_exe().is_ok_and(|exe| exe == name);
+    ours && stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+}
+
+/// Stops, and becomes `command` when it is continued.
+pub fn start_when_told(command: &[OsString]) -> Result<ExitCode> {
+    raise(Signal::SIGSTOP).context("cannot stop")?;
+    let error = Command::new(&command[0]).args(&command[1..]).exec();
+    eprintln!("rprof: cannot run {}: {error}", Path::new(&command[0]).display());
+    let missing = error.kind() == std::io::ErrorKind::NotFound;
+    Ok(ExitCode::from(if missing { NOT_FOUND } else { NOT_EXECUTABLE }))
+}
+
+/// Where a shell would find the program.
+fn find(program: &OsString) -> Result<PathBuf> {
+    let path = Path::new(program);
+    let found = if path.components().count() > 1 || program.is_empty() {
+        Some(path.to_owned()).filter(|path| path.is_file())
+    } else {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&folders).map(|dir| dir.join(path)).find(|path| path.is_file())
+    };
+    found.with_context(|| format!("no command {}", path.display()))
+}

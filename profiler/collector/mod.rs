@@ -1,0 +1,8 @@
+//! From maps and ring buffers to Rust values, a file per kind of data. Nothing here interprets
+//! what it carries.
+
+mod stacks;
+mod tasks;
+
+pub use stacks::{Batch, RawSample};
+pub use tasks::{TaskEvent, TaskEvents, TaskKind};

@@ -1,0 +1,34 @@
+//! rprof: where a Linux machine's time and memory go.
+//!
+//! ```text
+//! bpf/NAME.bpf.c ─► sources ─► collector ─► resolve ─► model ─► store ─► output ─► file, stdout
+//!   in the kernel    attach      drain         │                 ▲
+//!                                         symbolizer             └── view: query, merge
+//! ```
+//!
+//! Capture and reading meet only in the store: whatever reads a recording needs no privilege, no
+//! BPF and none of the machine's files. The modules, in the order of the flow:
+
+pub mod target;
+
+pub mod sources;
+
+pub mod bpf;
+
+pub mod collector;
+
+pub mod resolve;
+
+pub mod model;
+
+pub mod store;
+
+pub mod output;
+
+pub mod session;
+
+pub mod doctor;
+
+pub mod cli;
+
+mod machine;

@@ -1,0 +1,78 @@
+//! Facts about this machine that several parts need.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+/// CPUs that are online, in order.
+///
+/// # Errors
+/// sysfs is not mounted.
+pub fn online_cpus() -> Result<Vec<usize>> {
+    let path = "/sys/devices/system/cpu/online";
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let cpus = parse_cpus(&text).with_context(|| format!("{path} reads {text:?}"))?;
+    if cpus.is_empty() {
+        bail!("{path} names no CPU");
+    }
+    Ok(cpus)
+}
+
+/// A list of CPUs as sysfs writes it: `0-3,8`.
+fn parse_cpus(text: &str) -> Result<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for part in text.trim().split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        cpus.extend(first.parse::<usize>()?..=last.parse()?);
+    }
+    Ok(cpus)
+}
+
+/// Name, kernel release and architecture of the machine, as uname(2) gives them.
+pub fn uname() -> (String, String, String) {
+    match nix::sys::utsname::uname() {
+        Ok(name) => {
+            let text = |part: &std::ffi::OsStr| part.to_string_lossy().into_owned();
+            (text(name.nodename()), text(name.release()), text(name.machine()))
+        }
+        Err(_) => Default::default(),
+    }
+}
+
+/// Now, ns on CLOCK_MONOTONIC: the clock of every sample.
+pub fn monotonic_ns() -> u64 {
+    clock_ns(nix::time::ClockId::CLOCK_MONOTONIC)
+}
+
+/// Now, ns since the Unix epoch.
+pub fn unix_ns() -> u64 {
+    clock_ns(nix::time::ClockId::CLOCK_REALTIME)
+}
+
+/// CPU time that this process has used, user and system, seconds.
+pub fn cpu_seconds() -> f64 {
+    clock_ns(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID) as f64 / 1e9
+}
+
+/// Peak resident memory of this process, bytes.
+pub fn peak_rss() -> u64 {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF);
+    // ru_maxrss is in KiB (getrusage(2)).
+    usage.map_or(0, |usage| usage.max_rss() as u64 * 1024)
+}
+
+fn clock_ns(clock: nix::time::ClockId) -> u64 {
+    clock.now().map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cpus() {
+        assert_eq!(parse_cpus("0-3,8\n").unwrap(), [0, 1, 2, 3, 8]);
+        assert_eq!(parse_cpus("0").unwrap(), [0]);
+        assert!(parse_cpus("0-x").is_err());
+    }
+}

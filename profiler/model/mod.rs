@@ -1,0 +1,19 @@
+//! The profile model: small integers into tables.
+//!
+//! Strings, binaries, functions, frames, stacks and threads are each kept once and referred to by
+//! index, so a sample is a handful of numbers. The model knows nothing of BPF, of files or of
+//! formats: capture fills it, the store keeps it, a view narrows it, an output walks it.
+
+mod info;
+mod names;
+mod profile;
+mod stack;
+mod table;
+mod view;
+
+pub use info::{Info, Overhead, SourceInfo, Stats, ValueType};
+pub use names::{Name, NameKind};
+pub use profile::{Binary, Frame, FrameKind, Function, Line, Profile, Sample, Tables, Thread};
+pub use stack::{EMPTY_STACK, Stacks};
+pub use table::{Strings, Table};
+pub use view::{Detail, GroupBy, View};

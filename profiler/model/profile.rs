@@ -1,0 +1,165 @@
+//! What a profile is made of: samples, and the tables that they point into.
+
+use super::{Info, SourceInfo, Stacks, Stats, Strings, Table};
+
+/// An executable file, the kernel or one of its modules, the vdso, or memory that holds JIT code.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Binary {
+    /// String: path as its process sees it, or a name in brackets.
+    pub path: u32,
+    /// String: GNU build id in lower-case hex; empty if it has none.
+    pub build_id: u32,
+}
+
+/// What kind of code a frame is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum FrameKind {
+    /// Code of a file in user space.
+    User,
+    /// Kernel or module code.
+    Kernel,
+    /// Code that a runtime made in memory.
+    Jit,
+    /// No code: a remark of the profiler, such as where a stack was cut. Its line says what.
+    Note,
+}
+
+/// One place in a program: what a sampled address becomes.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Frame {
+    /// What kind of code it is.
+    pub kind: FrameKind,
+    /// Binary that holds the code.
+    pub binary: u32,
+    /// Virtual address: of the ELF file for user code, as sampled for kernel and JIT code.
+    pub address: u64,
+}
+
+/// A function, named once.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Function {
+    /// String: demangled name.
+    pub name: u32,
+    /// String: name in the symbol table; the same as `name` where nothing was demangled.
+    pub system_name: u32,
+    /// String: path of its source file; empty if not known.
+    pub file: u32,
+}
+
+/// A function and the source line in it. A frame has several where functions were inlined.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Line {
+    /// Function.
+    pub function: u32,
+    /// Line number; 0 if not known.
+    pub line: u32,
+    /// Column; 0 if not known.
+    pub column: u32,
+}
+
+/// A thread and its process, under the names that they had when sampled.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Thread {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// String: command name of the process.
+    pub comm: u32,
+    /// String: name of the thread.
+    pub name: u32,
+    /// String: path of the cgroup below the cgroup2 mount; empty if not known.
+    pub cgroup: u32,
+}
+
+/// One sample, or several that are alike once time or CPU was set aside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Sample {
+    /// ns since the recording's start; 0 where the view does not tell times apart.
+    pub time: u64,
+    /// CPU number; 0 where the view does not tell CPUs apart.
+    pub cpu: u32,
+    /// Thread.
+    pub thread: u32,
+    /// Stack: user frames at the root, kernel frames at the leaf.
+    pub stack: u32,
+    /// How many samples this stands for.
+    pub count: u64,
+    /// Their sum in the unit of the source: ns for `cpu`.
+    pub value: u64,
+}
+
+/// Everything that samples point into.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Every text.
+    pub strings: Strings,
+    /// Where code is from.
+    pub binaries: Table<Binary>,
+    /// Functions.
+    pub functions: Table<Function>,
+    /// Places in programs.
+    pub frames: Table<Frame>,
+    /// For each frame its lines, innermost inlined function first; empty where no name is known.
+    pub lines: Vec<Box<[Line]>>,
+    /// Stacks of frames.
+    pub stacks: Stacks,
+    /// Threads.
+    pub threads: Table<Thread>,
+}
+
+impl Tables {
+    /// The index of `frame`, which is added, without a name, if it is new.
+    pub fn frame(&mut self, frame: Frame) -> u32 {
+        let index = self.frames.intern(frame);
+        if index as usize == self.lines.len() {
+            self.lines.push(Box::default());
+        }
+        index
+    }
+
+    /// The lines of a frame; none where no name is known.
+    pub fn lines(&self, frame: u32) -> &[Line] {
+        self.lines.get(frame as usize).map_or(&[], |lines| lines)
+    }
+
+    /// The index of a remark frame that reads `text`.
+    pub fn note(&mut self, text: &str) -> u32 {
+        let name = self.strings.intern(text);
+        let frame = self.frame(Frame { kind: FrameKind::Note, binary: 0, address: name.into() });
+        let function = self.functions.intern(Function { name, system_name: name, file: 0 });
+        self.lines[frame as usize] = [Line { function, line: 0, column: 0 }].into();
+        frame
+    }
+}
+
+/// The samples of one source, ready to be shown.
+#[derive(Clone, Debug, Default)]
+pub struct Profile {
+    /// Where, when and how it was recorded.
+    pub info: Info,
+    /// The source that the samples are from.
+    pub source: SourceInfo,
+    /// What was counted while recording.
+    pub stats: Stats,
+    /// Start of the time that is shown, ns since the recording's start.
+    pub from: u64,
+    /// End of the time that is shown, ns since the recording's start.
+    pub to: u64,
+    /// What samples point into.
+    pub tables: Tables,
+    /// The samples, in no particular order unless they have times; then by time.
+    pub samples: Vec<Sample>,
+}
+
+impl Profile {
+    /// Sum of the samples' counts.
+    pub fn count(&self) -> u64 {
+        self.samples.iter().map(|sample| sample.count).sum()
+    }
+
+    /// Sum of the samples' values, in the unit of the source.
+    pub fn value(&self) -> u64 {
+        self.samples.iter().map(|sample| sample.value).sum()
+    }
+}

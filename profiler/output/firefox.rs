@@ -1,0 +1,320 @@
+//! Firefox profiler: JSON for <https://profiler.firefox.com>, with every sample at its own time.
+//!
+//! Threads stand under their processes, frames have a category by kind, and named frames belong to
+//! their libraries. Samples are taken on CPU only, so between two of a thread that are further
+//! apart than the rate explains, the thread is shown as idle.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use fxprof_processed_profile::{
+    self as fxprof, CategoryColor, CategoryPairHandle, CpuDelta, FrameFlags, FrameInfo,
+    LibraryInfo, MarkerFieldFlags, MarkerFieldFormat, MarkerTiming, ProcessHandle,
+    ReferenceTimestamp, SamplingInterval, StackHandle, StaticSchemaMarker, StaticSchemaMarkerField,
+    StringHandle, Symbol, SymbolTable, ThreadHandle, Timestamp, debugid::DebugId,
+};
+
+use super::{Output, summary};
+use crate::model::{Detail, FrameKind, NameKind, Profile, Sample, View};
+
+/// Firefox profiler JSON.
+pub struct Firefox;
+
+impl Output for Firefox {
+    fn name(&self) -> &'static str {
+        "firefox"
+    }
+
+    fn detail(&self) -> Detail {
+        Detail { time: true, ..Detail::default() }
+    }
+
+    fn write(&self, profile: &Profile, _: &View, out: &mut dyn Write) -> Result<()> {
+        let mut converter = Converter::new(profile);
+        let mut samples: Vec<&Sample> = profile.samples.iter().collect();
+        samples.sort_by_key(|sample| (sample.time, sample.thread, sample.stack, sample.cpu));
+        for sample in samples {
+            converter.sample(sample);
+        }
+        converter.remark();
+        serde_json::to_writer(&mut *out, &converter.out)?;
+        writeln!(out)?;
+        Ok(())
+    }
+}
+
+/// The file that grows, and what of the model is in it already.
+struct Converter<'a> {
+    profile: &'a Profile,
+    out: fxprof::Profile,
+    categories: HashMap<NameKind, CategoryPairHandle>,
+    libraries: HashMap<u32, fxprof::LibraryHandle>,
+    processes: HashMap<u32, ProcessHandle>,
+    threads: HashMap<(u32, u32), Thread>,
+    first: Option<ThreadHandle>,
+    /// What a sample stands for where that is always the same, ns.
+    period: u64,
+}
+
+/// A thread of the file.
+struct Thread {
+    handle: ThreadHandle,
+    /// Index in the model of the thread that it was last called after.
+    called: Option<u32>,
+    /// Time of its last sample, ns.
+    last: Option<u64>,
+    stacks: HashMap<u32, Option<StackHandle>>,
+}
+
+impl<'a> Converter<'a> {
+    fn new(profile: &'a Profile) -> Self {
+        let source = &profile.source;
+        let interval = match source.frequency {
+            0 => SamplingInterval::from_millis(1),
+            frequency => SamplingInterval::from_nanos(1_000_000_000 / frequency),
+        };
+        let product = format!("{} of {}", summary::title(profile), profile.info.target);
+        let start = ReferenceTimestamp::from_duration_since_unix_epoch(Duration::from_nanos(
+            profile.info.start,
+        ));
+        let mut out = fxprof::Profile::new(&product, start, interval);
+        out.set_os_name(&format!("Linux {}", profile.info.kernel));
+        // All names that are known are in the file; there is nothing to ask a symbol server for.
+        out.set_symbolicated(true);
+        let categories = [
+            (NameKind::User, "User", CategoryColor::Orange),
+            (NameKind::Inlined, "Inlined", CategoryColor::Yellow),
+            (NameKind::Jit, "JIT", CategoryColor::Green),
+            (NameKind::Kernel, "Kernel", CategoryColor::Blue),
+            (NameKind::Unknown, "No symbol", CategoryColor::Gray),
+            (NameKind::Note, "Note", CategoryColor::Magenta),
+        ];
+        let categories = categories
+            .map(|(kind, name, color)| (kind, out.add_category(name, color).into()))
+            .into();
+        let mut converter = Self {
+            profile,
+            out,
+            categories,
+            libraries: HashMap::new(),
+            processes: HashMap::new(),
+            threads: HashMap::new(),
+            first: None,
+            period: if source.value.unit == "nanoseconds" { source.period } else { 0 },
+        };
+        converter.libraries();
+        converter
+    }
+
+    /// Adds the files that user frames are from, with the names of those frames.
+    fn libraries(&mut self) {
+        let tables = &self.profile.tables;
+        let mut symbols: HashMap<u32, Vec<Symbol>> = HashMap::new();
+        for (frame, index) in tables.frames.since(0).zip(0..) {
+            if let Some(address) = relative(frame)
+                && let Some(name) = tables.names(index).next_back()
+            {
+                // The model knows no bounds of functions: each address has a name for itself.
+                let symbol = Symbol { address, size: Some(1), name: name.text.into_owned() };
+                symbols.entry(frame.binary).or_default().push(symbol);
+            }
+        }
+        let mut symbols: Vec<_> = symbols.into_iter().collect();
+        symbols.sort_unstable_by_key(|(binary, _)| *binary);
+        for (index, symbols) in symbols {
+            let Some(binary) = tables.binaries.get(index) else { continue };
+            let path = tables.strings.get(binary.path).to_owned();
+            let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+            let build_id = tables.strings.get(binary.build_id);
+            let library = self.out.add_lib(LibraryInfo {
+                debug_name: name.clone(),
+                name,
+                debug_path: path.clone(),
+                path,
+                debug_id: debug_id(build_id),
+                code_id: (!build_id.is_empty()).then(|| build_id.to_owned()),
+                arch: None,
+                symbol_table: Some(Arc::new(SymbolTable::new(symbols))),
+            });
+            self.libraries.insert(index, library);
+        }
+    }
+
+    fn sample(&mut self, sample: &Sample) {
+        let Some(thread) = self.profile.tables.threads.get(sample.thread) else { return };
+        let key = (thread.pid, thread.tid);
+        let mut thread = match self.threads.remove(&key) {
+            Some(thread) => thread,
+            None => self.thread(key, sample.time),
+        };
+        self.call(&mut thread, sample.thread);
+        let stack = match thread.stacks.get(&sample.stack) {
+            Some(stack) => *stack,
+            None => self.stack(thread.handle, sample.stack),
+        };
+        thread.stacks.insert(sample.stack, stack);
+        let time = Timestamp::from_nanos_since_reference;
+        let before = sample.time.saturating_sub(self.period);
+        if self.period > 0 && thread.last.is_some_and(|last| last + self.period < before) {
+            self.out.add_sample(thread.handle, time(before), None, CpuDelta::ZERO, 0);
+        }
+        let cpu = if self.period > 0 { CpuDelta::from_nanos(sample.value) } else { CpuDelta::ZERO };
+        let weight = sample.count.try_into().unwrap_or(i32::MAX);
+        self.out.add_sample(thread.handle, time(sample.time), stack, cpu, weight);
+        thread.last = Some(sample.time);
+        self.threads.insert(key, thread);
+    }
+
+    /// Adds a thread, and its process if that is new.
+    fn thread(&mut self, (pid, tid): (u32, u32), time: u64) -> Thread {
+        let start = Timestamp::from_nanos_since_reference(time);
+        let out = &mut self.out;
+        let process = *self.processes.entry(pid).or_insert_with(|| out.add_process("", pid, start));
+        let handle = out.add_thread(process, tid, start, pid == tid);
+        self.first.get_or_insert(handle);
+        Thread { handle, called: None, last: None, stacks: HashMap::new() }
+    }
+
+    /// Gives a thread and its process the names that they have now; the last ones stay.
+    fn call(&mut self, thread: &mut Thread, index: u32) {
+        let tables = &self.profile.tables;
+        if thread.called.replace(index) == Some(index) {
+            return;
+        }
+        let Some(named) = tables.threads.get(index) else { return };
+        self.out.set_thread_name(thread.handle, tables.strings.get(named.name));
+        if let Some(process) = self.processes.get(&named.pid) {
+            self.out.set_process_name(*process, tables.strings.get(named.comm));
+        }
+    }
+
+    fn stack(&mut self, thread: ThreadHandle, stack: u32) -> Option<StackHandle> {
+        let mut frames = Vec::new();
+        for index in self.profile.tables.stacks.frames(stack) {
+            self.frames(index, &mut frames);
+        }
+        self.out.intern_stack_frames(thread, frames.into_iter().rev())
+    }
+
+    /// The functions of a frame, innermost first.
+    fn frames(&mut self, index: u32, frames: &mut Vec<FrameInfo>) {
+        let tables = &self.profile.tables;
+        let known = tables
+            .frames
+            .get(index)
+            .and_then(|frame| Some((*self.libraries.get(&frame.binary)?, relative(frame)?)));
+        let mut names = tables.names(index).peekable();
+        while let Some(name) = names.next() {
+            // The outermost function is the one that a symbol of the file names.
+            let frame = match known.filter(|_| names.peek().is_none()) {
+                Some((library, address)) => {
+                    fxprof::Frame::RelativeAddressFromInstructionPointer(library, address)
+                }
+                None => fxprof::Frame::Label(self.out.intern_string(&name.text)),
+            };
+            let category_pair = match self.categories.get(&name.kind) {
+                Some(category) => *category,
+                None => fxprof::CategoryHandle::OTHER.into(),
+            };
+            frames.push(FrameInfo { frame, category_pair, flags: FrameFlags::empty() });
+        }
+    }
+
+    /// Says in a marker what is missing: the format has no better place.
+    fn remark(&mut self) {
+        let Some(thread) = self.first else { return };
+        let counts = summary::counts(self.profile);
+        let text = self.out.intern_string(&counts);
+        let start = Timestamp::from_nanos_since_reference(self.profile.from);
+        self.out.add_marker(thread, MarkerTiming::Instant(start), Counts { text });
+    }
+}
+
+/// The address of a frame in its file, as far as the format can hold it; none for other code.
+fn relative(frame: &crate::model::Frame) -> Option<u32> {
+    (frame.kind == FrameKind::User).then(|| u32::try_from(frame.address).ok())?
+}
+
+/// A build id as the format wants it: its first 16 bytes, taken for a little-endian GUID.
+fn debug_id(build_id: &str) -> DebugId {
+    let mut guid = [0; 16];
+    for (byte, digits) in guid.iter_mut().zip(build_id.as_bytes().chunks(2)) {
+        let digits = std::str::from_utf8(digits).unwrap_or_default();
+        *byte = u8::from_str_radix(digits, 16).unwrap_or_default();
+    }
+    DebugId::from_guid_age(&guid, 0).unwrap_or_default()
+}
+
+/// The marker that tells what was counted.
+struct Counts {
+    text: StringHandle,
+}
+
+impl StaticSchemaMarker for Counts {
+    const UNIQUE_MARKER_TYPE_NAME: &'static str = "rprof";
+    const CHART_LABEL: Option<&'static str> = Some("{marker.data.counts}");
+    const TABLE_LABEL: Option<&'static str> = Some("{marker.data.counts}");
+    const FIELDS: &'static [StaticSchemaMarkerField] = &[StaticSchemaMarkerField {
+        key: "counts",
+        label: "What was counted",
+        format: MarkerFieldFormat::String,
+        flags: MarkerFieldFlags::SEARCHABLE,
+    }];
+
+    fn name(&self, profile: &mut fxprof::Profile) -> StringHandle {
+        profile.intern_string("rprof")
+    }
+
+    fn category(&self, _: &mut fxprof::Profile) -> fxprof::CategoryHandle {
+        fxprof::CategoryHandle::OTHER
+    }
+
+    fn string_field_value(&self, _: u32) -> StringHandle {
+        self.text
+    }
+
+    fn number_field_value(&self, _: u32) -> f64 {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::output::example;
+
+    #[test]
+    fn threads_times_and_libraries() {
+        let mut bytes = Vec::new();
+        Firefox.write(&example::profile(), &View::default(), &mut bytes).unwrap();
+        let file: Value = serde_json::from_slice(&bytes).unwrap();
+        let threads = file["threads"].as_array().unwrap();
+        let names: Vec<_> = threads
+            .iter()
+            .map(|thread| (thread["name"].as_str().unwrap(), thread["pid"].as_str().unwrap()))
+            .collect();
+        assert_eq!(names, [("app", "10"), ("pool-1", "10"), ("node", "20")]);
+        let weights = threads.iter().flat_map(|thread| {
+            thread["samples"]["weight"].as_array().unwrap().iter().filter_map(Value::as_u64)
+        });
+        assert_eq!(weights.sum::<u64>(), 23);
+        let cpu = threads.iter().flat_map(|thread| {
+            thread["samples"]["threadCPUDelta"].as_array().unwrap().iter().filter_map(Value::as_u64)
+        });
+        assert_eq!(cpu.sum::<u64>(), 23 * (example::PERIOD / 1000));
+        let strings = threads[0]["stringArray"].as_array().unwrap();
+        for name in ["fast_copy", "work", "main", "memcpy", "[stack cut]", "[libfoo.so]"] {
+            assert!(strings.iter().any(|string| string == name), "{name}");
+        }
+        let libraries = file["libs"].as_array().unwrap();
+        let names: Vec<_> = libraries.iter().map(|library| library["name"].as_str()).collect();
+        assert_eq!(names, [Some("app"), Some("libc.so.6"), Some("libfoo.so")]);
+        assert_eq!(libraries[0]["breakpadId"], "67452301AB89EFCD0123456789ABCDEF0");
+        assert!(String::from_utf8(bytes).unwrap().contains("2 lost (8.00%)"));
+    }
+}

@@ -1,0 +1,175 @@
+//! Flame graph: an SVG that any browser opens, zooms and searches, drawn by inferno.
+//!
+//! Width is samples, colour is the kind of code. Roots are at the top and callees hang below them,
+//! so that the picture opens at its beginning however deep stacks are, with what the pointer is
+//! over told above it; drawn upwards, both are a page away in a deep picture. The suffixes of folded lines keep a kernel
+//! function and a user function of one name apart here too; inferno takes them off what it shows,
+//! and the colour says the same.
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
+use inferno::flamegraph::{self as inferno_flamegraph, Direction, Options, TextTruncateDirection};
+
+use super::fold::{Fold, Label, fold};
+use super::{Output, palette, picture, summary, text};
+use crate::model::{NameKind, Profile, View};
+
+/// Characters of a name that are in the picture; longer names lose their middle.
+const NAME: usize = 1000;
+
+/// Share of the width, in per cent, under which a frame is not drawn: far less than a pixel.
+const NARROWEST: f64 = 0.01;
+
+/// A flame graph.
+pub struct Flamegraph;
+
+impl Output for Flamegraph {
+    fn name(&self) -> &'static str {
+        "flamegraph"
+    }
+
+    fn write(&self, profile: &Profile, view: &View, out: &mut dyn Write) -> Result<()> {
+        let fold = fold(profile, view);
+        let names: Vec<String> = fold.labels.iter().map(name).collect();
+        let lines = lines(&fold, &names);
+        let mut colors = colors(&fold, &names);
+        let mut options = options(profile);
+        options.palette_map = Some(&mut colors);
+        let mut svg = Vec::new();
+        // Given in reverse, because in this mode inferno turns the lines round and trusts their
+        // order; in all others it sorts them as text, which tears stacks apart (see `fold`).
+        options.flame_chart = true;
+        let lines = lines.iter().rev().map(String::as_str);
+        inferno_flamegraph::from_lines(&mut options, lines, &mut svg)
+            .context("the flame graph could not be drawn")?;
+        let svg = String::from_utf8(svg).context("inferno wrote something that is no text")?;
+        out.write_all(picture::finish(&svg, profile, view, cut(profile))?.as_bytes())?;
+        Ok(())
+    }
+}
+
+/// The name of a frame for inferno, which hides the suffixes that it knows: `_[w]`, which no kind
+/// has, keeps the label at the root apart from a function of its name.
+fn name(label: &Label) -> String {
+    let text: Cow<str> = text::shorten(&label.text, NAME);
+    format!("{text}{}", label.kind.map_or("_[w]", NameKind::suffix))
+}
+
+/// Folded lines, sorted by frames.
+fn lines(fold: &Fold, names: &[String]) -> Vec<String> {
+    let line = |(path, count): (&Vec<u32>, &u64)| {
+        let mut line = String::new();
+        for name in path.iter().filter_map(|label| names.get(*label as usize)) {
+            line.push_str(name);
+            line.push(';');
+        }
+        line.pop();
+        line + " " + &count.to_string()
+    };
+    fold.stacks.iter().map(line).collect()
+}
+
+/// The colour of every name.
+fn colors(fold: &Fold, names: &[String]) -> PaletteMap {
+    let mut colors = PaletteMap::default();
+    // The frame of all samples has no name.
+    colors.insert("", Color { r: 226, g: 228, b: 232 });
+    for (label, name) in fold.labels.iter().zip(names) {
+        colors.insert(name, palette::color(label));
+    }
+    colors
+}
+
+fn options(profile: &Profile) -> Options<'static> {
+    let mut options = Options::default();
+    options.direction = Direction::Inverted;
+    options.title = summary::title(profile);
+    options.subtitle = Some(summary::origin(profile));
+    options.count_name = "samples".into();
+    options.name_type = String::new();
+    options.bgcolors = Some(BackgroundColor::Flat(Color { r: 255, g: 255, b: 255 }));
+    options.font_width = 0.6;
+    options.frame_height = 18;
+    options.min_width = NARROWEST;
+    options.text_truncate_direction = TextTruncateDirection::Right;
+    options.notes = "made by rprof".into();
+    options
+}
+
+/// What is said of frames too narrow to draw, where there can be any.
+fn cut(profile: &Profile) -> Option<String> {
+    let least = profile.count() as f64 * NARROWEST / 100.0;
+    (least > 1.0).then(|| format!("frames of less than {least:.0} samples not drawn"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::example;
+
+    fn draw(profile: &Profile) -> String {
+        let mut bytes = Vec::new();
+        Flamegraph.write(profile, &View::default(), &mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_picture_says_what_it_is_of() {
+        let svg = draw(&example::profile());
+        for text in [
+            ">CPU time<",
+            "process 10 (app) · 10.0 s · 99 Hz cpu-clock · 2026-11-21T07:40:54Z",
+            "23 samples = 232 ms · 2 lost (8.00%) · 1 truncated · 3 incomplete user stacks",
+            ">kernel</text>",
+            "var ns_per_sample = 10101010;",
+            "<title>fast_copy (7 samples, 30.43%)</title>",
+        ] {
+            assert!(svg.contains(text), "{text}");
+        }
+        assert!(!svg.contains("not drawn"));
+    }
+
+    #[test]
+    fn kinds_of_one_name_are_apart() {
+        let svg = draw(&example::profile());
+        assert!(svg.contains("<title>memcpy (2 samples, 8.70%)</title>"));
+        assert!(svg.contains("<title>memcpy (4 samples, 17.39%)</title>"));
+        assert!(!svg.contains("_["), "a suffix is shown");
+    }
+
+    #[test]
+    fn names_cannot_leave_their_place() {
+        let mut profile = example::profile();
+        profile.info.target = "<script>alert(2)</script>".into();
+        profile.stats.missed.insert("<b>".into(), 1);
+        example::add(&mut profile, &[&format!("{}<end>", "x<y>".repeat(2500))]);
+        let svg = draw(&profile);
+        assert!(!svg.contains("<script>alert"));
+        assert!(!svg.contains("<b>"));
+        assert!(svg.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+        assert!(svg.contains("…") && svg.contains("&lt;end&gt;"));
+        assert!(svg.len() < 80_000, "{}", svg.len());
+        assert!(!svg.chars().any(|c| c.is_control() && c != '\n'));
+    }
+
+    #[test]
+    fn callees_of_one_function_stand_under_one_frame() {
+        let mut profile = example::empty();
+        for names in [&["read", "x"][..], &["read"], &["read (deleted)"]] {
+            example::add(&mut profile, names);
+        }
+        assert!(draw(&profile).contains("<title>read (2 samples, 66.67%)</title>"));
+    }
+
+    #[test]
+    fn samples_too_many_to_draw_each_are_told() {
+        let mut profile = example::profile();
+        profile.samples[0].count = 30_000;
+        let svg = draw(&profile);
+        assert!(svg.contains("frames of less than 3 samples not drawn"));
+        assert!(svg.contains("ns_per_sample = 0;"), "samples stand for different times");
+    }
+}

@@ -1,0 +1,116 @@
+//! The colours of flame graphs: a hue for each kind of frame, a shade for each name.
+//!
+//! User code is warm and the kernel is cold, so the border between them is seen at a glance; what
+//! the profiler could not name is grey. Kinds differ in lightness as well as in hue, for eyes that
+//! do not tell hues apart, and black text is readable on all of them.
+
+use inferno::flamegraph::color::Color;
+
+use super::fold::Label;
+use crate::model::NameKind;
+
+/// The range that the colours of one kind of frame are from: degrees, and per cent twice.
+struct Range {
+    hue: (f32, f32),
+    saturation: (f32, f32),
+    lightness: (f32, f32),
+}
+
+/// The kinds of functions in the order of a legend, each in the words of one.
+pub const LEGEND: &[(NameKind, &str)] = &[
+    (NameKind::User, "user"),
+    (NameKind::Inlined, "inlined"),
+    (NameKind::Jit, "JIT"),
+    (NameKind::Kernel, "kernel"),
+    (NameKind::Unknown, "no symbol"),
+    (NameKind::Note, "note by rprof"),
+];
+
+/// The colour of a frame, the same for the same name in every picture.
+pub fn color(label: &Label) -> Color {
+    shade(label.kind, hash(&label.text))
+}
+
+/// The middle colour of a kind.
+pub fn typical(kind: Option<NameKind>) -> Color {
+    shade(kind, [0.5; 3])
+}
+
+fn range(kind: Option<NameKind>) -> Range {
+    let range = |hue, saturation, lightness| Range { hue, saturation, lightness };
+    match kind {
+        Some(NameKind::User) => range((20.0, 38.0), (86.0, 96.0), (66.0, 75.0)),
+        Some(NameKind::Inlined) => range((46.0, 56.0), (84.0, 94.0), (71.0, 79.0)),
+        Some(NameKind::Jit) => range((94.0, 138.0), (44.0, 56.0), (65.0, 73.0)),
+        Some(NameKind::Kernel) => range((200.0, 222.0), (64.0, 80.0), (72.0, 80.0)),
+        Some(NameKind::Unknown) => range((220.0, 220.0), (4.0, 6.0), (77.0, 84.0)),
+        Some(NameKind::Note) => range((334.0, 346.0), (70.0, 80.0), (80.0, 84.0)),
+        None => range((256.0, 272.0), (34.0, 44.0), (83.0, 87.0)),
+    }
+}
+
+/// The colour at `place` in a kind's range, each part of it from 0 to 1.
+fn shade(kind: Option<NameKind>, place: [f32; 3]) -> Color {
+    let range = range(kind);
+    let at = |(low, high): (f32, f32), place: f32| low + (high - low) * place;
+    let hue = at(range.hue, place[0]);
+    let saturation = at(range.saturation, place[1]) / 100.0;
+    let lightness = at(range.lightness, place[2]) / 100.0;
+    // HSL to RGB as in CSS Color 4, section 7.1.
+    let channel = |n: f32| {
+        let k = (n + hue / 30.0) % 12.0;
+        let spread = saturation * lightness.min(1.0 - lightness);
+        let value = lightness - spread * (k - 3.0).min(9.0 - k).clamp(-1.0, 1.0);
+        (value * 255.0).round() as u8
+    };
+    Color { r: channel(0.0), g: channel(8.0), b: channel(4.0) }
+}
+
+/// Three numbers from 0 to 1 that depend on `name` alone: FNV-1a, its bits mixed so that names of
+/// one letter's difference part.
+fn hash(name: &str) -> [f32; 3] {
+    let mut hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash ^= hash >> 32;
+    hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    [hash >> 48, hash >> 32, hash >> 16].map(|bits| f32::from(bits as u16) / f32::from(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Relative luminance, WCAG 2.
+    fn luminance(color: Color) -> f64 {
+        let part = |value: u8| {
+            let value = f64::from(value) / 255.0;
+            if value <= 0.03928 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * part(color.r) + 0.7152 * part(color.g) + 0.0722 * part(color.b)
+    }
+
+    #[test]
+    fn black_text_is_readable_on_every_colour() {
+        for kind in LEGEND.iter().map(|(kind, _)| Some(*kind)).chain([None]) {
+            for place in [[0.0; 3], [0.5; 3], [1.0; 3], [1.0, 1.0, 0.0], [0.0, 1.0, 0.0]] {
+                let contrast = (luminance(shade(kind, place)) + 0.05) / 0.05;
+                assert!(contrast > 7.0, "{kind:?}: {contrast}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_a_kind_differ_and_stay_what_they_are() {
+        let color = |text: &str| color(&Label { text: text.into(), kind: Some(NameKind::User) });
+        assert_eq!(color("main"), color("main"));
+        assert_ne!(color("work_a"), color("work_b"));
+    }
+
+    #[test]
+    fn hsl_is_as_in_css() {
+        // hsl(211 72% 76%)
+        let kernel = typical(Some(NameKind::Kernel));
+        assert_eq!((kernel.r, kernel.g, kernel.b), (150, 192, 238));
+    }
+}

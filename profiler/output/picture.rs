@@ -1,0 +1,118 @@
+//! What rprof adds to inferno's picture: the counts, a legend, a font, and times on hover.
+//!
+//! Inferno has a title and one more line and no way to add to them. So its SVG is taken as text
+//! and opened at a few known places, all of them before the first name that a profiled program
+//! could have chosen.
+
+use anyhow::{Context, Result};
+use inferno::flamegraph::color::Color;
+
+use super::{palette, summary};
+use crate::model::{GroupBy, Profile, View};
+
+/// Pixels that are added above the frames, for two more lines.
+const ROOM: i64 = 44;
+
+/// Where inferno draws the line of details, pixels from the top, at its font size of 12.
+const DETAILS: i64 = 64;
+
+/// Where it draws what a search matched, pixels from the bottom.
+const MATCHED: i64 = 11;
+
+/// The width of a character of the legend, pixels, as near as can be said without the font.
+const CHARACTER: f64 = 6.5;
+
+/// Finishes inferno's `svg` of `profile`, of which `cut` says what is not drawn.
+pub fn finish(svg: &str, profile: &Profile, view: &View, cut: Option<String>) -> Result<String> {
+    let changed = || "inferno draws its flame graph in another way than rprof knows";
+    let height = between(svg, " height=\"", "\"").with_context(changed)?;
+    let taller = height.parse::<i64>().with_context(changed)? + ROOM;
+    let box_before = between(svg, " viewBox=\"", &format!("{height}\"")).with_context(changed)?;
+    let background = "fill=\"url(#background)\"/>";
+    // What a search matched stands below the frames, out of sight: up to the line of details.
+    let matched = DETAILS + ROOM - (taller - ROOM - MATCHED);
+    let shift = |id: &str, by: i64| {
+        let text = format!("<text id=\"{id}\"");
+        (text.clone(), format!("{text} transform=\"translate(0,{by})\""))
+    };
+    // In the order in which they stand in the picture.
+    let places = [
+        (format!(" height=\"{height}\""), format!(" height=\"{taller}\"")),
+        (
+            format!(" viewBox=\"{box_before}{height}\""),
+            format!(" viewBox=\"{box_before}{taller}\""),
+        ),
+        (
+            format!("height=\"{height}\" {background}"),
+            format!("height=\"{taller}\" {background}{}", additions(profile, view, cut)),
+        ),
+        shift("details", ROOM),
+        shift("matched", matched),
+        ("<svg id=\"frames\"".to_owned(), format!("<svg id=\"frames\" y=\"{ROOM}\"")),
+    ];
+    let mut out = String::with_capacity(svg.len() + 8192);
+    let mut rest = svg;
+    for (place, with) in places {
+        let (before, after) = rest.split_once(&place).with_context(changed)?;
+        out.push_str(before);
+        out.push_str(&with);
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// The first text between `start` and `end`.
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    Some(text.split_once(start)?.1.split_once(end)?.0)
+}
+
+/// Style, script, counts and legend.
+fn additions(profile: &Profile, view: &View, cut: Option<String>) -> String {
+    let source = &profile.source;
+    // Only where each sample stands for the same time is a frame's time known from its width.
+    let even = source.value.unit == "nanoseconds"
+        && profile.count().checked_mul(source.period) == Some(profile.value());
+    let counts = [summary::counts(profile)].into_iter().chain(cut).collect::<Vec<_>>().join(" · ");
+    format!(
+        "<style>{}</style><script type=\"text/ecmascript\"><![CDATA[var ns_per_sample = {};\n{}]]>\
+         </script><text id=\"counts\" x=\"50%\" y=\"67\">{}</text>{}",
+        include_str!("flamegraph.css"),
+        if even { source.period } else { 0 },
+        include_str!("flamegraph.js"),
+        escape(&counts),
+        legend(view)
+    )
+}
+
+/// A coloured square and a word for each kind, around the middle of the picture.
+fn legend(view: &View) -> String {
+    let root = match view.by {
+        GroupBy::Comm => "command",
+        GroupBy::Process => "process",
+        GroupBy::Thread => "thread",
+        GroupBy::Cgroup => "cgroup",
+    };
+    let kinds = palette::LEGEND.iter().map(|(kind, word)| (Some(*kind), *word));
+    let entries: Vec<_> = std::iter::once((None, root)).chain(kinds).collect();
+    let width = |word: &str| 17.0 + word.len() as f64 * CHARACTER + 16.0;
+    let all: f64 = entries.iter().map(|(_, word)| width(word)).sum();
+    // Lengths in per cent follow the window; what is inside is measured from there.
+    let mut out = "<svg id=\"legend\" x=\"50%\" y=\"78\" overflow=\"visible\">".to_owned();
+    let mut x = -all / 2.0;
+    for (kind, word) in entries {
+        let Color { r, g, b } = palette::typical(kind);
+        out += &format!(
+            "<rect x=\"{x:.1}\" y=\"0\" width=\"12\" height=\"12\" fill=\"rgb({r},{g},{b})\"/>\
+             <text x=\"{:.1}\" y=\"10\">{word}</text>",
+            x + 17.0
+        );
+        x += width(word);
+    }
+    out + "</svg>"
+}
+
+/// `text` as XML character data.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

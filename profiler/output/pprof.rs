@@ -1,0 +1,336 @@
+//! pprof: the gzipped protobuf that `go tool pprof` and most profiling servers read.
+//!
+//! The message is <https://github.com/google/pprof/blob/main/proto/profile.proto>. A location is a
+//! frame of the model. Its address is one of the ELF file, not of a process, so each mapping has
+//! start, limit and offset 0, which pprof takes as adjusted already.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+
+use anyhow::Result;
+use flate2::{Compression, write::GzEncoder};
+use pprof::protos::{self as proto, Message};
+
+use super::{Output, summary, text};
+use crate::model::{Detail, FrameKind, Function, Profile, Sample, Table, View};
+
+/// Gzipped pprof.
+pub struct Pprof;
+
+impl Output for Pprof {
+    fn name(&self) -> &'static str {
+        "pprof"
+    }
+
+    fn detail(&self) -> Detail {
+        Detail { cpu: true, ..Detail::default() }
+    }
+
+    fn is_binary(&self) -> bool {
+        true
+    }
+
+    fn write(&self, profile: &Profile, _: &View, out: &mut dyn Write) -> Result<()> {
+        // Level 1: most of the gain for a fraction of the time.
+        let mut gzip = GzEncoder::new(out, Compression::fast());
+        gzip.write_all(&message(profile).encode_to_vec())?;
+        gzip.finish()?;
+        Ok(())
+    }
+}
+
+/// The message for a profile.
+fn message(profile: &Profile) -> proto::Profile {
+    let mut builder =
+        Builder { profile, out: proto::Profile::default(), strings: Table::default() };
+    builder.string("");
+    builder.header();
+    let samples = builder.samples();
+    let mut frames: Vec<u32> = samples
+        .iter()
+        .map(|sample| sample.stack)
+        .collect::<HashSet<_>>()
+        .into_iter()
+        .flat_map(|stack| profile.tables.stacks.frames(stack))
+        .collect::<HashSet<_>>()
+        .into_iter()
+        .collect();
+    frames.sort_unstable();
+    let mappings = builder.mappings(&frames, main_binary(profile, &samples));
+    builder.locations(&frames, &mappings);
+    builder.out.string_table = builder.strings.since(0).cloned().collect();
+    builder.out
+}
+
+/// A message that grows, and the strings that it has.
+struct Builder<'a> {
+    profile: &'a Profile,
+    out: proto::Profile,
+    strings: Table<String>,
+}
+
+impl Builder<'_> {
+    /// The index of `text`, made safe to print: pprof prints names as they are.
+    fn string(&mut self, text: &str) -> i64 {
+        self.strings.intern(text::clean(text).into_owned()).into()
+    }
+
+    /// String `index` of the model.
+    fn model(&mut self, index: u32) -> i64 {
+        let profile = self.profile;
+        self.string(profile.tables.strings.get(index))
+    }
+
+    fn value_type(&mut self, name: &str, unit: &str) -> proto::ValueType {
+        proto::ValueType { ty: self.string(name), unit: self.string(unit) }
+    }
+
+    /// What the values are, when they were measured, and what is missing.
+    fn header(&mut self) {
+        let profile = self.profile;
+        let (info, source) = (&profile.info, &profile.source);
+        let samples = self.value_type("samples", "count");
+        let value = self.value_type(&source.value.name, &source.value.unit);
+        self.out.default_sample_type = value.ty;
+        self.out.period_type = Some(value.clone());
+        self.out.period = source.period as i64;
+        self.out.sample_type = vec![samples, value];
+        let to = if profile.to == 0 { info.duration } else { profile.to };
+        self.out.time_nanos = (info.start + profile.from) as i64;
+        self.out.duration_nanos = to.saturating_sub(profile.from) as i64;
+        let machine = format!(
+            "rprof {} on {}, Linux {} {}, {} CPUs",
+            info.version, info.host, info.kernel, info.architecture, info.cpus
+        );
+        let lines = [machine, summary::origin(profile)];
+        let counts = summary::counts(profile);
+        let lines = lines.iter().map(String::as_str).chain(counts.split(" · "));
+        self.out.comment = lines.map(|line| self.string(line)).collect();
+    }
+
+    /// Adds the samples, and gives them in the order in which they were added.
+    fn samples(&mut self) -> Vec<Sample> {
+        let profile = self.profile;
+        let mut samples = profile.samples.clone();
+        samples.sort_unstable_by_key(|sample| (sample.thread, sample.stack, sample.cpu));
+        // What differs in time alone is the same here.
+        samples.dedup_by(|next, kept| {
+            let same = (next.thread, next.stack, next.cpu) == (kept.thread, kept.stack, kept.cpu);
+            if same {
+                kept.count += next.count;
+                kept.value += next.value;
+            }
+            same
+        });
+        let mut threads: HashMap<u32, Vec<proto::Label>> = HashMap::new();
+        let cpu = self.string("cpu");
+        for sample in &samples {
+            let mut label =
+                threads.entry(sample.thread).or_insert_with(|| self.labels(sample.thread)).clone();
+            label.push(proto::Label { key: cpu, num: sample.cpu.into(), ..Default::default() });
+            self.out.sample.push(proto::Sample {
+                location_id: profile.tables.stacks.frames(sample.stack).map(location_id).collect(),
+                value: vec![sample.count as i64, sample.value as i64],
+                label,
+            });
+        }
+        samples
+    }
+
+    /// Labels of a thread's samples.
+    fn labels(&mut self, thread: u32) -> Vec<proto::Label> {
+        let Some(thread) = self.profile.tables.threads.get(thread) else { return Vec::new() };
+        let mut labels = Vec::new();
+        for (key, num) in [("pid", thread.pid), ("tid", thread.tid)] {
+            let key = self.string(key);
+            labels.push(proto::Label { key, num: num.into(), ..Default::default() });
+        }
+        let texts = [("comm", thread.comm), ("thread", thread.name), ("cgroup", thread.cgroup)];
+        for (key, text) in texts.into_iter().filter(|(_, text)| *text != 0) {
+            let (key, str) = (self.string(key), self.model(text));
+            labels.push(proto::Label { key, str, ..Default::default() });
+        }
+        labels
+    }
+
+    /// Adds a mapping for each binary of `frames`, `main` first; gives their ids.
+    fn mappings(&mut self, frames: &[u32], main: Option<u32>) -> HashMap<u32, u64> {
+        let tables = &self.profile.tables;
+        let mut named: HashMap<u32, bool> = HashMap::new();
+        for index in frames {
+            if let Some(frame) = tables.frames.get(*index).filter(|f| f.kind != FrameKind::Note) {
+                *named.entry(frame.binary).or_default() |= !tables.lines(*index).is_empty();
+            }
+        }
+        let mut binaries: Vec<(u32, bool)> = named.into_iter().collect();
+        binaries.sort_unstable_by_key(|(binary, _)| (Some(*binary) != main, *binary));
+        let mut ids = HashMap::new();
+        for (id, (index, named)) in (1..).zip(binaries) {
+            let Some(binary) = tables.binaries.get(index) else { continue };
+            let (filename, build_id) = (self.model(binary.path), self.model(binary.build_id));
+            // With any of these set, pprof looks for no symbols of its own.
+            self.out.mapping.push(proto::Mapping {
+                id,
+                filename,
+                build_id,
+                has_functions: named,
+                has_filenames: named,
+                has_line_numbers: named,
+                has_inline_frames: named,
+                ..Default::default()
+            });
+            ids.insert(index, id);
+        }
+        ids
+    }
+
+    /// Adds a location for each of `frames`, and the functions of their lines.
+    fn locations(&mut self, frames: &[u32], mappings: &HashMap<u32, u64>) {
+        let tables = &self.profile.tables;
+        let mut functions: Table<u32> = Table::default();
+        for index in frames {
+            // The address of a note is a number of ours, and tells nobody anything.
+            let (mapping_id, address) = match tables.frames.get(*index) {
+                Some(frame) if frame.kind != FrameKind::Note => {
+                    (mappings.get(&frame.binary).copied().unwrap_or_default(), frame.address)
+                }
+                _ => (0, 0),
+            };
+            let lines = tables.lines(*index).iter().map(|line| proto::Line {
+                function_id: u64::from(functions.intern(line.function)) + 1,
+                line: line.line.into(),
+            });
+            let (id, line) = (location_id(*index), lines.collect());
+            let location = proto::Location { id, mapping_id, address, line, is_folded: false };
+            self.out.location.push(location);
+        }
+        for (id, index) in (1..).zip(functions.since(0)) {
+            let unknown = Function { name: 0, system_name: 0, file: 0 };
+            let function = tables.functions.get(*index).copied().unwrap_or(unknown);
+            let name = self.model(function.name);
+            // Two names that are the same make pprof take the name for a mangled one, and strip
+            // what is in brackets: `<Vec<T> as Drop>::drop` became `::drop`.
+            let bracket = tables.strings.get(function.name).contains(['<', '(', '[']);
+            let plain = function.name == function.system_name && bracket;
+            let system_name = if plain { 0 } else { self.model(function.system_name) };
+            let filename = self.model(function.file);
+            let function = proto::Function { id, name, system_name, filename, start_line: 0 };
+            self.out.function.push(function);
+        }
+    }
+}
+
+/// The id of a frame's location; ids start at 1.
+fn location_id(frame: u32) -> u64 {
+    u64::from(frame) + 1
+}
+
+/// The program that a profile is of, which readers name first: the file that is in the user stacks
+/// of most samples. Libraries, and names in brackets, are in nearly all, so they count only where
+/// there is nothing else.
+fn main_binary(profile: &Profile, samples: &[Sample]) -> Option<u32> {
+    let tables = &profile.tables;
+    let mut counts: HashMap<u32, u64> = HashMap::new();
+    let mut seen = HashSet::new();
+    for sample in samples {
+        seen.clear();
+        for frame in tables.stacks.frames(sample.stack) {
+            let Some(frame) = tables.frames.get(frame) else { continue };
+            if frame.kind == FrameKind::User && seen.insert(frame.binary) {
+                *counts.entry(frame.binary).or_default() += sample.count;
+            }
+        }
+    }
+    let rank = |binary: u32| {
+        let path = tables.binaries.get(binary).map_or(0, |binary| binary.path);
+        let file = tables.strings.get(path).rsplit('/').next().unwrap_or_default();
+        match file {
+            "" => 0,
+            _ if file.starts_with('[') => 1,
+            _ if file.ends_with(".so") || file.contains(".so.") => 2,
+            _ => 3,
+        }
+    };
+    let counts = counts.into_iter();
+    counts.max_by_key(|(binary, count)| (rank(*binary), *count, u32::MAX - binary)).map(|(b, _)| b)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::output::example;
+
+    fn written() -> proto::Profile {
+        let mut bytes = Vec::new();
+        Pprof.write(&example::profile(), &View::default(), &mut bytes).unwrap();
+        let mut message = Vec::new();
+        flate2::read::GzDecoder::new(&*bytes).read_to_end(&mut message).unwrap();
+        proto::Profile::decode(&*message).unwrap()
+    }
+
+    fn text(message: &proto::Profile, index: i64) -> &str {
+        &message.string_table[index as usize]
+    }
+
+    #[test]
+    fn values_and_counts_are_described() {
+        let message = written();
+        let types: Vec<_> = message
+            .sample_type
+            .iter()
+            .map(|value| (text(&message, value.ty), text(&message, value.unit)))
+            .collect();
+        assert_eq!(types, [("samples", "count"), ("cpu", "nanoseconds")]);
+        assert_eq!(text(&message, message.default_sample_type), "cpu");
+        assert_eq!(message.period, example::PERIOD as i64);
+        assert_eq!(message.duration_nanos, 10_000_000_000);
+        assert_eq!(message.sample.iter().map(|sample| sample.value[0]).sum::<i64>(), 23);
+        let comments: Vec<_> = message.comment.iter().map(|line| text(&message, *line)).collect();
+        assert!(comments.contains(&"2 lost (8.00%)"), "{comments:?}");
+        assert_eq!(message.string_table[0], "");
+    }
+
+    #[test]
+    fn the_main_program_comes_first_and_says_what_it_knows() {
+        let message = written();
+        let mapping = |id: usize| &message.mapping[id];
+        assert_eq!(text(&message, mapping(0).filename), "/usr/bin/app");
+        assert!(text(&message, mapping(0).build_id).starts_with("0123456789abcdef"));
+        assert!(message.mapping.iter().all(|mapping| mapping.memory_limit == 0));
+        for mapping in &message.mapping {
+            let unnamed = text(&message, mapping.filename) == "/opt/libfoo.so";
+            assert_eq!(mapping.has_functions, !unnamed);
+        }
+    }
+
+    #[test]
+    fn inlined_lines_stand_innermost_first() {
+        let message = written();
+        let location = message.location.iter().find(|location| location.line.len() == 3).unwrap();
+        let names: Vec<_> = location
+            .line
+            .iter()
+            .map(|line| text(&message, message.function[line.function_id as usize - 1].name))
+            .collect();
+        assert_eq!(names, ["fast_copy", "copy_all", "work"]);
+        assert_eq!(location.line[2].line, 8);
+    }
+
+    #[test]
+    fn every_id_points_at_something() {
+        let message = written();
+        let ids: HashSet<u64> = message.location.iter().map(|location| location.id).collect();
+        assert_eq!(ids.len(), message.location.len());
+        for sample in &message.sample {
+            assert!(sample.location_id.iter().all(|id| ids.contains(id)));
+        }
+        for line in message.location.iter().flat_map(|location| &location.line) {
+            assert!(line.function_id >= 1 && line.function_id <= message.function.len() as u64);
+        }
+        for location in &message.location {
+            assert!(location.mapping_id <= message.mapping.len() as u64);
+        }
+    }
+}

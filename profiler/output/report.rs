@@ -1,0 +1,293 @@
+//! The report: top functions in a terminal, and the same as JSON.
+//!
+//! A table shows what a recording is of, what is missing from it, what it cost, and the functions
+//! with most samples of their own. Nothing that a profiled program chose as a name can act on the
+//! terminal.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::table::{self, left, right};
+use super::tally::{Command, Function, tally};
+use super::{Output, summary, text};
+use crate::model::{GroupBy, Info, NameKind, Overhead, Profile, SourceInfo, View};
+
+/// Functions that are shown where no limit is named.
+pub const LIMIT: usize = 30;
+
+/// Commands that are shown at most.
+const COMMANDS: usize = 10;
+
+/// Characters of a binary's name that are shown.
+const BINARY: usize = 24;
+
+/// A table for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// Functions at most.
+    pub limit: usize,
+    /// Columns of the terminal, if it is one; names are cut to fit it.
+    pub width: Option<usize>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self { limit: LIMIT, width: None }
+    }
+}
+
+impl Output for Report {
+    fn name(&self) -> &'static str {
+        "report"
+    }
+
+    fn write(&self, profile: &Profile, view: &View, out: &mut dyn Write) -> Result<()> {
+        let tally = tally(profile, view);
+        let first = format!("{}: {}", summary::title(profile), summary::origin(profile));
+        let header = [first, summary::counts(profile), summary::cost(profile)];
+        for line in header.iter().flat_map(|line| wrap(line, self.width)) {
+            writeln!(out, "{line}")?;
+        }
+        writeln!(out)?;
+        self.functions(profile, &tally.functions, out)?;
+        // One command has all of it, which the title says.
+        if tally.commands.len() > 1 {
+            writeln!(out)?;
+            self.commands(profile, view, &tally.commands, out)?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn functions(&self, profile: &Profile, rows: &[Function], out: &mut dyn Write) -> Result<()> {
+        let all = profile.count();
+        let unit = &profile.source.value.unit;
+        let value = heading(unit);
+        let columns = [
+            right("SELF"),
+            right(value),
+            right("TOTAL"),
+            right(value),
+            left("BINARY"),
+            left("FUNCTION"),
+        ];
+        let cells: Vec<Vec<String>> = rows
+            .iter()
+            .take(self.limit)
+            .map(|row| {
+                let file = row.binary.rsplit('/').next().unwrap_or_default();
+                vec![
+                    text::percent(row.own, all),
+                    text::quantity(row.own_value, unit),
+                    text::percent(row.total, all),
+                    text::quantity(row.total_value, unit),
+                    text::shorten(&text::clean(file), BINARY).into_owned(),
+                    text::clean(&row.name).into_owned() + mark(row.kind),
+                ]
+            })
+            .collect();
+        for line in table::lines(&columns, &cells, self.width) {
+            writeln!(out, "{line}")?;
+        }
+        more(rows.len(), self.limit, "functions", out)
+    }
+
+    fn commands(
+        &self,
+        profile: &Profile,
+        view: &View,
+        rows: &[Command],
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        let what = match view.by {
+            GroupBy::Comm => "COMMAND",
+            GroupBy::Process => "PROCESS",
+            GroupBy::Thread => "THREAD",
+            GroupBy::Cgroup => "CGROUP",
+        };
+        let unit = &profile.source.value.unit;
+        let columns = [right("SHARE"), right(heading(unit)), right("SAMPLES"), left(what)];
+        let cells: Vec<Vec<String>> = rows
+            .iter()
+            .take(COMMANDS)
+            .map(|row| {
+                vec![
+                    text::percent(row.samples, profile.count()),
+                    text::quantity(row.value, unit),
+                    text::thousands(row.samples),
+                    text::clean(&row.name).into_owned(),
+                ]
+            })
+            .collect();
+        for line in table::lines(&columns, &cells, self.width) {
+            writeln!(out, "{line}")?;
+        }
+        more(rows.len(), COMMANDS, "more", out)
+    }
+}
+
+/// What stands above values.
+fn heading(unit: &str) -> &'static str {
+    match unit {
+        "nanoseconds" => "TIME",
+        "bytes" => "SIZE",
+        _ => "VALUE",
+    }
+}
+
+/// What is said after a name that colour would say elsewhere.
+fn mark(kind: NameKind) -> &'static str {
+    match kind {
+        NameKind::Kernel => " [kernel]",
+        NameKind::Jit => " [JIT]",
+        NameKind::Inlined => " [inlined]",
+        NameKind::User | NameKind::Unknown | NameKind::Note => "",
+    }
+}
+
+/// Says how many rows there are beyond those shown.
+fn more(all: usize, shown: usize, what: &str, out: &mut dyn Write) -> Result<()> {
+    if all > shown {
+        writeln!(out, "… and {} more {what}", text::thousands((all - shown) as u64))?;
+    }
+    Ok(())
+}
+
+/// `line` broken at its dots where it is wider than the terminal.
+fn wrap(line: &str, width: Option<usize>) -> Vec<String> {
+    let limit = width.unwrap_or(usize::MAX);
+    let mut lines: Vec<String> = Vec::new();
+    for part in line.split(" · ") {
+        match lines.last_mut() {
+            Some(last) if last.chars().count() + 3 + part.chars().count() <= limit => {
+                last.push_str(" · ");
+                last.push_str(part);
+            }
+            Some(_) => lines.push(format!("  {part}")),
+            None => lines.push(part.to_owned()),
+        }
+    }
+    lines
+}
+
+/// The report for programs, with all functions:
+///
+/// ```json
+/// {"info": {…}, "source": {…}, "samples": 990, "value": 9999999900, "lost": 0, "truncated": 0,
+///  "unwind_failed": {"reason": 1}, "kernel_failed": 0, "unsymbolized_frames": 0, "missed": {},
+///  "self": {"cpu_seconds": 0.05, "bpf_ns": 46000, "bpf_runs": 23, "peak_rss_bytes": 20000000},
+///  "functions": [{"name", "kind", "binary", "self", "total", "self_value", "total_value"}],
+///  "commands": [{"name", "samples", "value"}]}
+/// ```
+///
+/// `samples` and `value` are of what the view shows; what was counted while recording is of the
+/// whole recording. Most self first; values are in `source.value`'s unit.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportJson;
+
+#[derive(Serialize)]
+struct File<'a> {
+    info: &'a Info,
+    source: &'a SourceInfo,
+    samples: u64,
+    value: u64,
+    lost: u64,
+    truncated: u64,
+    unwind_failed: &'a BTreeMap<String, u64>,
+    kernel_failed: u64,
+    unsymbolized_frames: u64,
+    missed: &'a BTreeMap<String, u64>,
+    #[serde(rename = "self")]
+    overhead: Overhead,
+    functions: Vec<Function>,
+    commands: Vec<Command>,
+}
+
+impl Output for ReportJson {
+    fn name(&self) -> &'static str {
+        "report-json"
+    }
+
+    fn write(&self, profile: &Profile, view: &View, out: &mut dyn Write) -> Result<()> {
+        let tally = tally(profile, view);
+        let stats = &profile.stats;
+        let file = File {
+            info: &profile.info,
+            source: &profile.source,
+            samples: profile.count(),
+            value: profile.value(),
+            lost: stats.lost,
+            truncated: stats.truncated,
+            unwind_failed: &stats.unwind_failed,
+            kernel_failed: stats.kernel_failed,
+            unsymbolized_frames: stats.unsymbolized_frames,
+            missed: &stats.missed,
+            overhead: stats.overhead,
+            functions: tally.functions,
+            commands: tally.commands,
+        };
+        serde_json::to_writer(&mut *out, &file)?;
+        writeln!(out)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::output::example;
+
+    fn write(output: &dyn Output) -> String {
+        let mut bytes = Vec::new();
+        output.write(&example::profile(), &View::default(), &mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_table_lines_up_and_stays_within_the_terminal() {
+        let text = write(&Report { limit: 4, width: Some(64) });
+        let lines: Vec<&str> = text.lines().collect();
+        let table = lines.iter().position(|line| line.contains("FUNCTION")).unwrap();
+        assert_eq!(
+            lines[table..],
+            [
+                "  SELF     TIME   TOTAL     TIME  BINARY     FUNCTION",
+                "30.43%  70.7 ms  30.43%  70.7 ms  app        fast_copy [inlined]",
+                "21.74%  50.5 ms  21.74%  50.5 ms  [jit]      [jit] [JIT]",
+                "17.39%  40.4 ms  17.39%  40.4 ms  libc.so.6  memcpy",
+                " 8.70%  20.2 ms   8.70%  20.2 ms  libfoo.so  [libfoo.so]",
+                "… and 10 more functions",
+                "",
+                " SHARE     TIME  SAMPLES  COMMAND",
+                "78.26%   181 ms       18  app",
+                "21.74%  50.5 ms        5  node",
+            ]
+        );
+        assert!(lines.iter().all(|line| line.chars().count() <= 64), "{text}");
+    }
+
+    #[test]
+    fn nothing_reaches_the_terminal() {
+        let text = write(&Report::default());
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        assert!(text.contains("</title><script>alert(1)</script>;\"'&\u{fffd}[31m"));
+    }
+
+    #[test]
+    fn json_has_the_counts() {
+        let file: Value = serde_json::from_str(&write(&ReportJson)).unwrap();
+        assert_eq!(file["samples"], 23);
+        assert_eq!(file["unwind_failed"]["no frame pointer"], 3);
+        assert_eq!(file["self"]["bpf_runs"], 23);
+        let first = &file["functions"][0];
+        assert_eq!((&first["name"], &first["kind"]), (&"fast_copy".into(), &"inlined".into()));
+        assert_eq!((&first["self"], &first["total"]), (&7.into(), &7.into()));
+        assert_eq!(file["commands"][0]["name"], "app");
+    }
+}

@@ -1,0 +1,165 @@
+//! Self and total of each function, and the sum of each command: what a report is made of.
+//!
+//! Self is where samples ended, total is where they passed through. A function that calls itself
+//! is in a sample's total once.
+
+use std::collections::HashMap;
+
+use serde::{Serialize, Serializer};
+
+use crate::model::{NameKind, Profile, Table, View};
+
+/// One function of one binary.
+#[derive(Clone, Debug, Serialize)]
+pub struct Function {
+    /// Its name, as recorded.
+    pub name: String,
+    /// What it is.
+    #[serde(serialize_with = "word")]
+    pub kind: NameKind,
+    /// Path of the binary that it is in; empty if not known.
+    pub binary: String,
+    /// Samples that ended in it.
+    #[serde(rename = "self")]
+    pub own: u64,
+    /// Samples that it is in.
+    pub total: u64,
+    /// Value of the samples that ended in it, in the source's unit.
+    #[serde(rename = "self_value")]
+    pub own_value: u64,
+    /// Value of the samples that it is in, in the source's unit.
+    pub total_value: u64,
+}
+
+/// One label at the root of stacks: a command, unless the view groups by something else.
+#[derive(Clone, Debug, Serialize)]
+pub struct Command {
+    /// The label.
+    pub name: String,
+    /// Its samples.
+    pub samples: u64,
+    /// Their value, in the source's unit.
+    pub value: u64,
+}
+
+/// All functions and commands, those with most samples first.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// By self, then total, then name.
+    pub functions: Vec<Function>,
+    /// By samples, then name.
+    pub commands: Vec<Command>,
+}
+
+fn word<S: Serializer>(kind: &NameKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.word())
+}
+
+/// Adds up what `view` shows of `profile`.
+pub fn tally(profile: &Profile, view: &View) -> Tally {
+    let mut functions = functions(profile);
+    functions.sort_by(|a, b| {
+        let counts = |row: &Function| (row.own, row.total);
+        let names = |row: &Function| (row.kind, row.binary.clone());
+        counts(b)
+            .cmp(&counts(a))
+            .then_with(|| a.name.cmp(&b.name))
+            .then_with(|| names(a).cmp(&names(b)))
+    });
+    let mut groups: HashMap<String, Command> = HashMap::new();
+    for sample in &profile.samples {
+        let name = view.root(sample, &profile.tables);
+        let command = groups.entry(name).or_insert_with_key(|name| Command {
+            name: name.clone(),
+            samples: 0,
+            value: 0,
+        });
+        command.samples += sample.count;
+        command.value += sample.value;
+    }
+    let mut commands: Vec<Command> = groups.into_values().collect();
+    commands.sort_by(|a, b| b.samples.cmp(&a.samples).then_with(|| a.name.cmp(&b.name)));
+    Tally { functions, commands }
+}
+
+fn functions(profile: &Profile) -> Vec<Function> {
+    let tables = &profile.tables;
+    // Samples of one stack are counted as one.
+    let mut stacks: HashMap<u32, (u64, u64)> = HashMap::new();
+    for sample in &profile.samples {
+        let sums = stacks.entry(sample.stack).or_default();
+        sums.0 += sample.count;
+        sums.1 += sample.value;
+    }
+    let mut table: Table<(String, NameKind, &str)> = Table::default();
+    let mut known: HashMap<u32, Vec<u32>> = HashMap::new();
+    let mut rows: Vec<Function> = Vec::new();
+    // For each function the last stack that it was counted in.
+    let mut counted: Vec<Option<u32>> = Vec::new();
+    for (stack, (count, value)) in stacks {
+        let mut functions = Vec::new();
+        for frame in tables.stacks.frames(stack) {
+            functions.extend_from_slice(known.entry(frame).or_insert_with(|| {
+                let binary = tables.binary_path(frame);
+                let key = |name: crate::model::Name| (name.text.into_owned(), name.kind, binary);
+                tables.names(frame).map(|name| table.intern(key(name))).collect()
+            }));
+        }
+        if functions.is_empty() {
+            functions.push(table.intern(("[no stack]".into(), NameKind::Unknown, "")));
+        }
+        rows.extend(table.since(rows.len()).map(|(name, kind, binary)| Function {
+            name: name.clone(),
+            kind: *kind,
+            binary: (*binary).to_owned(),
+            own: 0,
+            total: 0,
+            own_value: 0,
+            total_value: 0,
+        }));
+        counted.resize(rows.len(), None);
+        for (depth, index) in functions.into_iter().enumerate() {
+            let row = &mut rows[index as usize];
+            if depth == 0 {
+                row.own += count;
+                row.own_value += value;
+            }
+            if counted[index as usize].replace(stack) != Some(stack) {
+                row.total += count;
+                row.total_value += value;
+            }
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::example;
+
+    #[test]
+    fn recursion_is_counted_once() {
+        let mut profile = example::empty();
+        example::add(&mut profile, &["main", "fib", "fib", "fib"]);
+        example::add(&mut profile, &["main", "fib"]);
+        example::add(&mut profile, &["main"]);
+        let tally = tally(&profile, &View::default());
+        let rows: Vec<_> =
+            tally.functions.iter().map(|row| (&*row.name, row.own, row.total)).collect();
+        assert_eq!(rows, [("fib", 2, 2), ("main", 1, 3)]);
+    }
+
+    #[test]
+    fn self_adds_up_to_all_samples() {
+        let profile = example::profile();
+        let tally = tally(&profile, &View::default());
+        assert_eq!(tally.functions.iter().map(|row| row.own).sum::<u64>(), profile.count());
+        assert_eq!(tally.functions.iter().map(|row| row.own_value).sum::<u64>(), profile.value());
+        assert_eq!(tally.commands.iter().map(|row| row.samples).sum::<u64>(), profile.count());
+        assert!(tally.functions.iter().any(|row| row.name == "[no stack]" && row.own == 1));
+        let memcpy = tally.functions.iter().filter(|row| row.name == "memcpy").count();
+        assert_eq!(memcpy, 2, "kernel and user");
+        assert_eq!(tally.functions[0].name, "fast_copy");
+    }
+}

@@ -1,0 +1,330 @@
+//! From raw stacks to a profile: which file and offset an address is, and what it is called.
+//!
+//! Samples and what processes did are merged in order of time, so that each address is looked up
+//! in the mappings that its process had at that moment. Each distinct place becomes a frame at
+//! once; its name follows from another thread, so that a large debug file never holds up the
+//! reading of samples.
+
+mod cgroup;
+mod image;
+mod naming;
+mod process;
+mod stack;
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::Result;
+
+use self::{
+    image::Images,
+    naming::{Named, Naming},
+    process::{Place, Processes},
+    stack::RawStacks,
+};
+use crate::{
+    collector::{Batch, RawSample, TaskEvent},
+    model::{Binary, EMPTY_STACK, Frame, FrameKind, Function, Line, Sample, Tables, Thread},
+    sources::Stream,
+};
+
+/// Nodes of the stack tree beyond which new stacks are counted, but not kept.
+const STACK_NODES_MAX: usize = 8 << 20;
+/// Stacks whose node is remembered; beyond, all are forgotten, which costs looking them up again.
+const RESOLVED_MAX: usize = 256 << 10;
+
+/// Name of the kernel's own binary, as perf writes it.
+const KERNEL: &str = "[kernel.kallsyms]";
+
+/// Resolves what the kernel sends.
+pub struct Resolver {
+    /// CLOCK_MONOTONIC at the recording's start, ns: time 0 of its samples.
+    start: u64,
+    tables: Tables,
+    processes: Processes,
+    images: Images,
+    stacks: RawStacks,
+    cgroups: cgroup::Cgroups,
+    /// By process, state of its mappings, user stack and kernel stack.
+    resolved: HashMap<(u64, u128, u128), u32, foldhash::fast::RandomState>,
+    naming: Naming,
+    /// Kernel frames without a name yet.
+    kernel: Vec<u32>,
+    /// Frames of JIT code and their processes: a perf map may name them only later.
+    jit: Vec<(u32, u32)>,
+    /// Frames that were named since they were last asked for.
+    named: Vec<u32>,
+    samples: Vec<Sample>,
+    /// Stacks that were not kept, samples whose stack never came.
+    missed: BTreeMap<&'static str, u64>,
+}
+
+impl Resolver {
+    /// A resolver that knows nothing yet.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            start: 0,
+            tables: Tables::default(),
+            processes: Processes::default(),
+            images: Images::default(),
+            stacks: RawStacks::default(),
+            cgroups: cgroup::Cgroups::default(),
+            resolved: HashMap::default(),
+            naming: Naming::start()?,
+            kernel: Vec::new(),
+            jit: Vec::new(),
+            named: Vec::new(),
+            samples: Vec::new(),
+            missed: BTreeMap::new(),
+        })
+    }
+
+    /// Sets the time (ns, CLOCK_MONOTONIC) that samples count theirs from.
+    pub fn set_start(&mut self, start: u64) {
+        self.start = start;
+    }
+
+    /// What samples point into.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// The samples since the last call.
+    pub fn take_samples(&mut self) -> Vec<Sample> {
+        std::mem::take(&mut self.samples)
+    }
+
+    /// The frames that were named since the last call.
+    pub fn take_named(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.named)
+    }
+
+    /// Things turned away at a limit, by what they are.
+    pub fn missed(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.missed.iter().map(|(&what, &count)| (what, count)).chain([
+            ("processes not followed", self.processes.refused),
+            ("mappings not followed", self.processes.refused_mappings),
+        ])
+    }
+
+    /// Adds a batch of samples and what processes did until it was drained, both in order of time.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked for stacks anew.
+    pub fn add(
+        &mut self,
+        mut batch: Batch,
+        events: Vec<TaskEvent>,
+        stream: &mut dyn Stream,
+    ) -> Result<()> {
+        self.stacks.add(batch.stacks.drain(..));
+        batch.samples.sort_by_key(|sample| sample.time);
+        let mut events = events.into_iter().peekable();
+        for sample in &batch.samples {
+            while let Some(event) = events.next_if(|event| event.time <= sample.time) {
+                self.processes.apply(event);
+            }
+            self.add_sample(sample);
+        }
+        events.for_each(|event| self.processes.apply(event));
+        if self.stacks.is_full() {
+            self.stacks.age();
+            stream.forget_stacks()?;
+        }
+        if batch.unknown > 0 {
+            *self.missed.entry("records not understood").or_default() += batch.unknown;
+        }
+        Ok(())
+    }
+
+    fn add_sample(&mut self, sample: &RawSample) {
+        let process = self.processes.state_of(sample.pid);
+        let key = (process, sample.user_stack, sample.kernel_stack);
+        let stack = match self.resolved.get(&key) {
+            Some(&stack) => stack,
+            None => {
+                let stack = self.resolve(sample);
+                if self.resolved.len() >= RESOLVED_MAX {
+                    self.resolved.clear();
+                }
+                self.resolved.insert(key, stack);
+                stack
+            }
+        };
+        let thread = self.thread(sample);
+        self.samples.push(Sample {
+            time: sample.time.saturating_sub(self.start),
+            cpu: sample.cpu,
+            thread,
+            stack,
+            count: 1,
+            value: sample.weight,
+        });
+    }
+
+    fn thread(&mut self, sample: &RawSample) -> u32 {
+        let cgroup = self.cgroups.path(sample.cgroup);
+        let strings = &mut self.tables.strings;
+        let thread = Thread {
+            pid: sample.pid,
+            tid: sample.tid,
+            comm: strings.intern(&name_of(&sample.comm)),
+            name: strings.intern(&name_of(&sample.thread)),
+            cgroup: strings.intern(cgroup),
+        };
+        self.tables.threads.intern(thread)
+    }
+
+    /// The node of a sample's whole stack: user frames at the root, kernel frames above.
+    fn resolve(&mut self, sample: &RawSample) -> u32 {
+        if self.tables.stacks.len() >= STACK_NODES_MAX {
+            *self.missed.entry("stacks beyond the limit").or_default() += 1;
+            let note = self.tables.note("[stack table full]");
+            return self.tables.stacks.push(EMPTY_STACK, note);
+        }
+        let mut stack = EMPTY_STACK;
+        for (fingerprint, kernel) in [(sample.user_stack, false), (sample.kernel_stack, true)] {
+            if fingerprint == 0 {
+                continue;
+            }
+            let Some(addresses) = self.stacks.get(fingerprint) else {
+                *self.missed.entry("stacks never received").or_default() += 1;
+                let note = self.tables.note("[stack lost]");
+                stack = self.tables.stacks.push(stack, note);
+                continue;
+            };
+            let addresses = addresses.clone();
+            if addresses.len() >= crate::bpf::STACK_DEPTH_MAX {
+                let note = self.tables.note("[truncated]");
+                stack = self.tables.stacks.push(stack, note);
+            }
+            for (depth, &address) in addresses.iter().enumerate().rev() {
+                // A return address may be the first byte of another function: where the call is
+                // the last thing that its own does. The byte before it is in the right one.
+                let address = if depth == 0 { address } else { address.wrapping_sub(1) };
+                let frame = match kernel {
+                    true => self.kernel_frame(address),
+                    false => self.user_frame(sample.pid, address),
+                };
+                stack = self.tables.stacks.push(stack, frame);
+            }
+        }
+        stack
+    }
+
+    fn kernel_frame(&mut self, address: u64) -> u32 {
+        let path = self.tables.strings.intern(KERNEL);
+        let binary = self.tables.binaries.intern(Binary { path, build_id: 0 });
+        let known = self.tables.frames.len();
+        let frame = self.tables.frame(Frame { kind: FrameKind::Kernel, binary, address });
+        if frame as usize == known {
+            self.kernel.push(frame);
+        }
+        frame
+    }
+
+    fn user_frame(&mut self, pid: u32, address: u64) -> u32 {
+        let place = self.processes.place(pid, address, &mut self.images);
+        let (kind, path, build_id, address) = match &place {
+            Place::File { image, address } => {
+                (FrameKind::User, image.path(), hex(image.build_id().unwrap_or_default()), *address)
+            }
+            Place::Vdso { offset } => (FrameKind::User, "[vdso]", String::new(), *offset),
+            Place::Closed { path, offset } => (FrameKind::User, &**path, String::new(), *offset),
+            Place::Jit => (FrameKind::Jit, "//anon", String::new(), address),
+            Place::Nowhere => (FrameKind::User, "", String::new(), address),
+        };
+        let strings = &mut self.tables.strings;
+        let build_id = strings.intern(&build_id);
+        // JIT code of two processes at one address is not the same code.
+        let path = match kind {
+            FrameKind::Jit => strings.intern(&format!("{path}:{pid}")),
+            _ => strings.intern(path),
+        };
+        let binary = self.tables.binaries.intern(Binary { path, build_id });
+        let known = self.tables.frames.len();
+        let frame = self.tables.frame(Frame { kind, binary, address });
+        if frame as usize == known {
+            match place {
+                Place::File { image, address } => self.naming.file(image, address, frame),
+                Place::Vdso { offset } => self.naming.vdso(offset, frame),
+                Place::Jit => {
+                    self.naming.jit(pid, address, frame);
+                    self.jit.push((frame, pid));
+                }
+                Place::Closed { .. } | Place::Nowhere => {}
+            }
+        }
+        frame
+    }
+
+    /// Sends frames without names to be named, and takes the names that are ready. At the end of
+    /// a recording, waits for all of them, and asks perf maps once more: a Java process writes its
+    /// own only when told to.
+    pub fn name(&mut self, stream: &mut dyn Stream, end: bool) {
+        self.name_kernel(stream);
+        self.naming.send();
+        self.take_names(end);
+        if end {
+            for (frame, pid) in std::mem::take(&mut self.jit) {
+                if self.tables.lines(frame).is_empty() {
+                    let address = self.tables.frames.get(frame).map_or(0, |frame| frame.address);
+                    self.naming.jit(pid, address, frame);
+                }
+            }
+            self.naming.send();
+            self.take_names(end);
+        }
+        self.images.close_idle();
+        self.processes.forget_ended();
+    }
+
+    fn take_names(&mut self, wait: bool) {
+        for Named { frame, symbols } in self.naming.receive(wait) {
+            let lines = symbols.iter().map(|symbol| self.line(symbol)).collect();
+            self.tables.lines[frame as usize] = lines;
+            self.named.push(frame);
+        }
+    }
+
+    fn name_kernel(&mut self, stream: &mut dyn Stream) {
+        let frames = std::mem::take(&mut self.kernel);
+        let address = |frame: &u32| self.tables.frames.get(*frame).map_or(0, |frame| frame.address);
+        let addresses: Vec<u64> = frames.iter().map(address).collect();
+        for (frame, symbol) in frames.into_iter().zip(stream.name_kernel(&addresses)) {
+            let Some(symbol) = symbol else { continue };
+            let name = self.tables.strings.intern(&symbol.name);
+            let file = symbol.module.map_or(0, |module| self.tables.strings.intern(&module));
+            let function = Function { name, system_name: name, file };
+            let function = self.tables.functions.intern(function);
+            self.tables.lines[frame as usize] = [Line { function, line: 0, column: 0 }].into();
+            self.named.push(frame);
+        }
+    }
+
+    fn line(&mut self, symbol: &symbolizer::Symbol) -> Line {
+        let strings = &mut self.tables.strings;
+        let name = strings.intern(&symbol.name);
+        let system_name =
+            symbol.system_name.as_deref().map_or(name, |system_name| strings.intern(system_name));
+        let file = symbol.file.as_deref().map_or(0, |file| strings.intern(file));
+        let function = self.tables.functions.intern(Function { name, system_name, file });
+        Line { function, line: symbol.line, column: symbol.column }
+    }
+}
+
+/// A name that the kernel padded with NUL.
+fn name_of(bytes: &[u8; 16]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a String does not fail
+        text
+    })
+}

@@ -1,0 +1,289 @@
+//! What each process has mapped, as far as samples have asked, kept up with what it does.
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use symbolizer::{Image, Kind, Mapping, Maps};
+
+use super::image::Images;
+use crate::collector::{TaskEvent, TaskKind};
+
+/// Processes that are followed at a time; the kernel's default pid_max on small machines.
+const PROCESSES_MAX: usize = 32 << 10;
+/// Executable mappings that are kept of one process.
+const MAPPINGS_MAX: usize = 4096;
+
+/// Where an address is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In a file.
+    File {
+        /// The file.
+        image: Arc<Image>,
+        /// Virtual address of the ELF file.
+        address: u64,
+    },
+    /// In a file that could not be opened.
+    Closed {
+        /// Its path.
+        path: Arc<str>,
+        /// Offset in the file.
+        offset: u64,
+    },
+    /// In the vdso, at this offset.
+    Vdso {
+        /// Offset from its start.
+        offset: u64,
+    },
+    /// In memory without a file.
+    Jit,
+    /// In no mapping that is known.
+    Nowhere,
+}
+
+/// All processes.
+#[derive(Default)]
+pub struct Processes {
+    processes: HashMap<u32, Process>,
+    /// Counts up with each change of any process's mappings, so that each state has a number.
+    states: u64,
+    /// Processes turned away at the limit.
+    pub refused: u64,
+    /// Mappings turned away at the limit.
+    pub refused_mappings: u64,
+}
+
+struct Process {
+    /// In order of address, without overlap; none before anyone asked.
+    regions: Option<Arc<Vec<Region>>>,
+    /// Of which process its first mappings are a copy.
+    parent: Option<u32>,
+    state: u64,
+    ended: bool,
+}
+
+#[derive(Clone)]
+struct Region {
+    mapping: Mapping,
+    /// None before an address in it was asked for.
+    code: Option<Code>,
+}
+
+#[derive(Clone)]
+enum Code {
+    File(Arc<Image>),
+    Closed(Arc<str>),
+    Vdso,
+    Jit,
+}
+
+impl Processes {
+    /// A number that stands for the process and its mappings as they are now.
+    pub fn state_of(&mut self, pid: u32) -> u64 {
+        self.load(pid);
+        self.processes.get(&pid).map_or(0, |process| process.state)
+    }
+
+    /// Takes note of what a process did.
+    pub fn apply(&mut self, event: TaskEvent) {
+        self.states += 1;
+        let state = self.states;
+        match event.kind {
+            TaskKind::Exec => self.insert(event.pid, Some(Arc::default()), None),
+            TaskKind::ForkedFrom(parent) => {
+                let regions = self.processes.get(&parent).and_then(|p| p.regions.clone());
+                self.insert(event.pid, regions, Some(parent));
+            }
+            TaskKind::Exit => {
+                if let Some(process) = self.processes.get_mut(&event.pid) {
+                    process.ended = true;
+                }
+            }
+            TaskKind::Map(mapping) => {
+                // Where nobody asked yet, /proc will tell it with all the others.
+                let Some(process) = self.processes.get_mut(&event.pid) else { return };
+                let Some(regions) = &mut process.regions else { return };
+                if regions.len() >= MAPPINGS_MAX {
+                    self.refused_mappings += 1;
+                    return;
+                }
+                process.state = state;
+                map(Arc::make_mut(regions), mapping);
+            }
+        }
+    }
+
+    /// Where `address` is in process `pid`.
+    pub fn place(&mut self, pid: u32, address: u64, images: &mut Images) -> Place {
+        self.load(pid);
+        let Some(regions) = self.processes.get_mut(&pid).and_then(|p| p.regions.as_mut()) else {
+            return Place::Nowhere;
+        };
+        let after = regions.partition_point(|region| region.mapping.start <= address);
+        let Some(index) = after.checked_sub(1) else { return Place::Nowhere };
+        if address >= regions[index].mapping.end {
+            return Place::Nowhere;
+        }
+        if regions[index].code.is_none() {
+            let code = identify(pid, &regions[index].mapping, images);
+            Arc::make_mut(regions)[index].code = Some(code);
+        }
+        let region = &regions[index];
+        let offset = address - region.mapping.start;
+        let file_offset = offset.wrapping_add(region.mapping.offset);
+        match &region.code {
+            Some(Code::File(image)) => match image.address(file_offset) {
+                Some(address) => Place::File { image: Arc::clone(image), address },
+                None => Place::Closed { path: image.path().into(), offset: file_offset },
+            },
+            Some(Code::Closed(path)) => {
+                Place::Closed { path: Arc::clone(path), offset: file_offset }
+            }
+            Some(Code::Vdso) => Place::Vdso { offset },
+            Some(Code::Jit) | None => Place::Jit,
+        }
+    }
+
+    /// Forgets processes that have ended. To be called now and then, when all samples until now
+    /// were resolved.
+    pub fn forget_ended(&mut self) {
+        // A leader may end before its threads: only without an entry in /proc is a process over.
+        self.processes.retain(|pid, process| {
+            !process.ended || Path::new("/proc").join(pid.to_string()).exists()
+        });
+    }
+
+    fn insert(&mut self, pid: u32, regions: Option<Arc<Vec<Region>>>, parent: Option<u32>) {
+        if self.processes.len() >= PROCESSES_MAX && !self.processes.contains_key(&pid) {
+            self.refused += 1;
+            return;
+        }
+        let process = Process { regions, parent, state: self.states, ended: false };
+        self.processes.insert(pid, process);
+    }
+
+    /// Reads the mappings of a process that is met for the first time.
+    fn load(&mut self, pid: u32) {
+        match self.processes.get(&pid) {
+            Some(process) if process.regions.is_some() => return,
+            Some(_) => {}
+            None => self.insert(pid, None, None),
+        }
+        let read = Maps::read(pid, true).ok().filter(|maps| !maps.mappings.is_empty());
+        let regions = match read {
+            Some(maps) => {
+                self.refused_mappings +=
+                    maps.refused + maps.mappings.len().saturating_sub(MAPPINGS_MAX) as u64;
+                let mappings = maps.mappings.into_iter().take(MAPPINGS_MAX);
+                Arc::new(mappings.map(|mapping| Region { mapping, code: None }).collect())
+            }
+            // It has ended, or has no memory of its own; if it never called exec, what it ran is
+            // what its parent runs.
+            None => self
+                .processes
+                .get(&pid)
+                .and_then(|process| process.parent)
+                .and_then(|parent| self.processes.get(&parent)?.regions.clone())
+                .unwrap_or_default(),
+        };
+        self.states += 1;
+        let state = self.states;
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.regions = Some(regions);
+            process.state = state;
+        }
+    }
+}
+
+fn identify(pid: u32, mapping: &Mapping, images: &mut Images) -> Code {
+    match mapping.kind() {
+        Kind::Vdso => Code::Vdso,
+        // A file in memory may be a loaded library or what a JIT compiler writes to.
+        Kind::File => match images.open(pid, mapping) {
+            Some(image) => Code::File(image),
+            None if mapping.may_be_jit() => Code::Jit,
+            None => Code::Closed(mapping.path.as_str().into()),
+        },
+        Kind::Anonymous => Code::Jit,
+        Kind::Special(_) if mapping.may_be_jit() => Code::Jit,
+        Kind::Vsyscall | Kind::Special(_) => Code::Closed(mapping.path.as_str().into()),
+    }
+}
+
+/// Adds a mapping in place of what it covers.
+fn map(regions: &mut Vec<Region>, mapping: Mapping) {
+    let (start, end) = (mapping.start, mapping.end);
+    let same = |region: &Region| region.mapping == mapping;
+    if start >= end || regions.iter().any(same) {
+        return;
+    }
+    let mut kept = Vec::with_capacity(regions.len() + 2);
+    for region in regions.drain(..) {
+        if region.mapping.end <= start || region.mapping.start >= end {
+            kept.push(region);
+            continue;
+        }
+        let mut head = region.clone();
+        head.mapping.end = start;
+        let mut tail = region;
+        tail.mapping.offset = tail.mapping.offset.wrapping_add(end.wrapping_sub(tail.mapping.start));
+        tail.mapping.start = end;
+        kept.extend([head, tail].into_iter().filter(|r| r.mapping.start < r.mapping.end));
+    }
+    let index = kept.partition_point(|region| region.mapping.start < start);
+    kept.insert(index, Region { mapping, code: None });
+    *regions = kept;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapping(start: u64, end: u64, offset: u64, path: &str) -> Mapping {
+        Mapping {
+            start,
+            end,
+            offset,
+            device: (8, 1),
+            inode: 7,
+            executable: true,
+            path: path.into(),
+            deleted: false,
+        }
+    }
+
+    #[test]
+    fn a_new_mapping_replaces_what_it_covers() {
+        let mut regions = Vec::new();
+        map(&mut regions, mapping(0x1000, 0x9000, 0, "/a"));
+        map(&mut regions, mapping(0x3000, 0x4000, 0x100, "/b"));
+        let shape: Vec<_> = regions
+            .iter()
+            .map(|r| (r.mapping.start, r.mapping.end, r.mapping.offset, &*r.mapping.path))
+            .collect();
+        assert_eq!(
+            shape,
+            [
+                (0x1000, 0x3000, 0, "/a"),
+                (0x3000, 0x4000, 0x100, "/b"),
+                (0x4000, 0x9000, 0x3000, "/a")
+            ]
+        );
+    }
+
+    #[test]
+    fn an_exec_drops_all_mappings_and_a_fork_copies_them() {
+        let mut processes = Processes::default();
+        let mut images = Images::default();
+        let event = |pid, kind| TaskEvent { time: 0, pid, kind };
+        let parent = std::process::id();
+        let here = an_exec_drops_all_mappings_and_a_fork_copies_them as fn() as usize as u64;
+        assert!(matches!(processes.place(parent, here, &mut images), Place::File { .. }));
+        let child = u32::MAX - 1;
+        processes.apply(event(child, TaskKind::ForkedFrom(parent)));
+        assert!(matches!(processes.place(child, here, &mut images), Place::File { .. }));
+        processes.apply(event(child, TaskKind::Exec));
+        assert!(matches!(processes.place(child, here, &mut images), Place::Nowhere));
+        processes.apply(event(child, TaskKind::Map(mapping(0x1000, 0x2000, 0, ""))));
+        assert!(matches!(processes.place(child, 0x1800, &mut images), Place::Jit));
+    }
+}

@@ -1,0 +1,224 @@
+//! A recording session: drains the kernel, resolves, and writes, until it is told to stop.
+//!
+//! All that can fail for want of a privilege, a kernel feature or a place to write fails in
+//! [`Session::open`], before anything is measured.
+
+use std::{
+    os::fd::BorrowedFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+
+use crate::{
+    bpf::RunTimeStats,
+    collector::{Batch, TaskEvents},
+    machine,
+    model::{Info, SourceInfo, Stats},
+    resolve::Resolver,
+    sources::{self, Options, POLL_MS, Stream},
+    store::{SourceState, Writer, partial_path},
+};
+
+/// How often what was recorded is made durable: what a kill -9 can cost at most.
+const COMMIT_NS: u64 = 1_000_000_000;
+
+/// What to record, and where to.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Source.
+    pub source: String,
+    /// What the source is told.
+    pub options: Options,
+    /// Whom it watches, in words.
+    pub target: String,
+    /// Where the recording goes.
+    pub path: PathBuf,
+}
+
+/// A recording at work.
+pub struct Session {
+    path: PathBuf,
+    stream: Box<dyn Stream>,
+    tasks: TaskEvents,
+    resolver: Resolver,
+    writer: Writer,
+    info: Info,
+    source: SourceInfo,
+    /// Kernel accounting of BPF time; none where it is not allowed.
+    run_time: Option<RunTimeStats>,
+    batch: Batch,
+    /// CLOCK_MONOTONIC, ns.
+    start: u64,
+    committed: u64,
+}
+
+/// What a recording came to.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Facts.
+    pub info: Info,
+    /// Counts.
+    pub stats: Stats,
+}
+
+impl Session {
+    /// Loads and checks everything. Nothing is measured yet.
+    ///
+    /// # Errors
+    /// Says what is missing, and how to get it.
+    pub fn open(plan: &Plan) -> Result<Self> {
+        let source = sources::find(&plan.source)?;
+        plan.options.target.check()?;
+        crate::doctor::check_recording()?;
+        let writer = Writer::create(&plan.path)?;
+        match Self::open_stream(plan, source) {
+            Ok((stream, tasks, resolver)) => {
+                let (host, kernel, architecture) = machine::uname();
+                let info = Info {
+                    version: env!("CARGO_PKG_VERSION").into(),
+                    host,
+                    kernel,
+                    architecture,
+                    cpus: machine::online_cpus()?.len() as u32,
+                    target: plan.target.clone(),
+                    ..Info::default()
+                };
+                Ok(Self {
+                    path: plan.path.clone(),
+                    source: stream.info(),
+                    stream,
+                    tasks,
+                    resolver,
+                    writer,
+                    info,
+                    run_time: RunTimeStats::enable().ok(),
+                    batch: Batch::default(),
+                    start: 0,
+                    committed: 0,
+                })
+            }
+            Err(error) => {
+                writer.discard();
+                Err(error)
+            }
+        }
+    }
+
+    fn open_stream(
+        plan: &Plan,
+        source: &dyn sources::Source,
+    ) -> Result<(Box<dyn Stream>, TaskEvents, Resolver)> {
+        let stream = source.open(&plan.options)?;
+        Ok((stream, TaskEvents::open()?, Resolver::new()?))
+    }
+
+    /// Begins to measure.
+    ///
+    /// # Errors
+    /// The kernel refuses to attach.
+    pub fn start(&mut self) -> Result<()> {
+        self.start = machine::monotonic_ns();
+        self.committed = self.start;
+        self.info.start = machine::unix_ns();
+        self.resolver.set_start(self.start);
+        self.stream.start()
+    }
+
+    /// Waits for the kernel to have something, for one of `others` to become readable, or for a
+    /// quarter of a second; then takes in what there is.
+    ///
+    /// # Errors
+    /// The recording cannot be written; what was written before stays readable.
+    pub fn step(&mut self, others: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
+        let timeout = timeout.as_millis().min(POLL_MS.into()) as u16;
+        let mut fds: Vec<PollFd<'_>> = std::iter::once(self.stream.wakeup_fd())
+            .chain(self.tasks.wakeup_fds())
+            .chain(others.iter().copied())
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        match nix::poll::poll(&mut fds, PollTimeout::from(timeout)) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error).context("cannot wait for samples"),
+        }
+        self.drain()?;
+        if machine::monotonic_ns() >= self.committed + COMMIT_NS {
+            self.stream.follow_cpus()?;
+            self.tasks.follow_cpus()?;
+            self.resolver.name(&mut *self.stream, false);
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Time since the start, ns.
+    pub fn elapsed(&self) -> u64 {
+        machine::monotonic_ns() - self.start
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        self.stream.count(&mut stats);
+        stats.overhead.cpu_seconds = machine::cpu_seconds();
+        stats.overhead.peak_rss_bytes = machine::peak_rss();
+        let lost = [("process events lost", self.tasks.lost)];
+        for (what, count) in self.resolver.missed().chain(lost).filter(|&(_, count)| count > 0) {
+            *stats.missed.entry(what.into()).or_default() += count;
+        }
+        if self.run_time.is_none() {
+            stats.missed.insert("BPF time not measured (needs CAP_SYS_ADMIN)".into(), 1);
+        }
+        stats
+    }
+
+    /// Takes in what is left, names everything, and gives the recording its name. Without any
+    /// sample there is no recording: the summary tells.
+    ///
+    /// # Errors
+    /// The recording cannot be written; what was written before stays readable.
+    pub fn finish(mut self) -> Result<Summary> {
+        self.stream.stop();
+        self.drain()?;
+        self.resolver.name(&mut *self.stream, true);
+        self.info.complete = true;
+        let stats = self.commit()?;
+        let summary = Summary { info: self.info, stats };
+        if summary.stats.samples == 0 {
+            self.writer.discard();
+        } else {
+            self.writer.finish()?;
+        }
+        Ok(summary)
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        self.stream.drain(&mut self.batch)?;
+        // After the samples, so that no process of theirs did anything that we do not know of.
+        let events = self.tasks.drain();
+        self.resolver.add(std::mem::take(&mut self.batch), events, &mut *self.stream)
+    }
+
+    fn commit(&mut self) -> Result<Stats> {
+        self.committed = machine::monotonic_ns();
+        self.info.duration = self.committed - self.start;
+        let stats = self.stats();
+        let mut samples = self.resolver.take_samples();
+        let named = self.resolver.take_named();
+        let state = SourceState { info: &self.source, stats: &stats, samples: &mut samples };
+        self.writer
+            .commit(&self.info, &mut [state], self.resolver.tables(), &named)
+            .with_context(|| self.how_far())?;
+        Ok(stats)
+    }
+
+    fn how_far(&self) -> String {
+        format!(
+            "the recording ends {:.0} s after its start; what there is of it is in {}",
+            self.info.duration as f64 / 1e9,
+            partial_path(Path::new(&self.path)).display()
+        )
+    }
+}

@@ -1,0 +1,197 @@
+//! Source `cpu`: where CPU time goes. A perf event on each CPU that is online: hardware cycles
+//! where there is a PMU, the CPU clock otherwise.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs, io,
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, IntoRawFd},
+    rc::Rc,
+};
+
+use anyhow::{Context, Result, bail};
+use libbpf_rs::{
+    Link, RingBuffer,
+    skel::{OpenSkel, SkelBuilder},
+};
+use perf_event::{
+    Builder, Counter,
+    events::{Hardware, Software},
+};
+
+use super::{KernelSymbol, Options, Source, Stream, load, ring_bytes};
+use crate::{
+    bpf::{self, cpu},
+    collector::Batch,
+    machine,
+    model::{SourceInfo, Stats, ValueType},
+};
+
+/// The source.
+pub struct Cpu;
+
+impl Source for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn open(&self, options: &Options) -> Result<Box<dyn Stream>> {
+        check_frequency(options.frequency)?;
+        let cpus = machine::online_cpus()?;
+        let hardware = event(true, options.frequency, cpus[0]).is_ok();
+        if !hardware {
+            event(false, options.frequency, cpus[0]).map_err(explain_perf_event)?;
+        }
+        // Once for each run of rprof: what borrows from it may then live as long as it needs.
+        let storage = Box::leak(Box::new(MaybeUninit::uninit()));
+        let mut open = cpu::CpuSkelBuilder::default().open(storage)?;
+        let rodata = open.maps.rodata_data.as_deref_mut().context("cpu.bpf.c has no .rodata")?;
+        load::configure!(rodata, options);
+        rodata.period = 1_000_000_000 / options.frequency;
+        let ring = ring_bytes(options.frequency * cpus.len() as u64);
+        rodata.wakeup_bytes = u64::from(ring) / 2;
+        open.maps.records.set_max_entries(ring)?;
+        let follow = load::follows_children(options);
+        open.progs.target_fork.set_autoload(follow);
+        open.progs.target_exec.set_autoload(options.at_exec.is_some());
+        open.progs.target_free.set_autoload(options.target.is_by_pid());
+        let skel = open.load().map_err(load::explain)?;
+        load::set_targets(&skel.maps.targets, options)?;
+        let batch = Rc::new(RefCell::new(Batch::default()));
+        let ring = load::ring(&skel.maps.records, &batch)?;
+        Ok(Box::new(Sampling {
+            hardware,
+            frequency: options.frequency,
+            skel,
+            ring,
+            batch,
+            links: Vec::new(),
+            cpus: BTreeMap::new(),
+        }))
+    }
+}
+
+struct Sampling {
+    hardware: bool,
+    frequency: u64,
+    // Before the skeleton, so that it is gone first.
+    ring: RingBuffer<'static>,
+    links: Vec<Link>,
+    cpus: BTreeMap<usize, Link>,
+    batch: Rc<RefCell<Batch>>,
+    skel: cpu::CpuSkel<'static>,
+}
+
+impl Stream for Sampling {
+    fn info(&self) -> SourceInfo {
+        SourceInfo {
+            name: "cpu".into(),
+            event: if self.hardware { "cycles" } else { "cpu-clock" }.into(),
+            frequency: self.frequency,
+            period: 1_000_000_000 / self.frequency,
+            value: ValueType { name: "cpu".into(), unit: "nanoseconds".into() },
+        }
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let progs = &self.skel.progs;
+        for program in [&progs.target_fork, &progs.target_exec, &progs.target_free] {
+            if program.autoload() {
+                self.links.push(program.attach().context("cannot attach to a sched tracepoint")?);
+            }
+        }
+        self.follow_cpus()
+    }
+
+    fn stop(&mut self) {
+        self.cpus.clear();
+        self.links.clear();
+    }
+
+    fn wakeup_fd(&self) -> BorrowedFd<'_> {
+        self.skel.maps.records.as_fd()
+    }
+
+    fn drain(&mut self, batch: &mut Batch) -> Result<()> {
+        self.ring.consume().context("cannot read the ring buffer")?;
+        self.batch.borrow_mut().move_to(batch);
+        Ok(())
+    }
+
+    fn follow_cpus(&mut self) -> Result<()> {
+        let online = machine::online_cpus()?;
+        self.cpus.retain(|cpu, _| online.contains(cpu));
+        for cpu in online {
+            if self.cpus.contains_key(&cpu) {
+                continue;
+            }
+            let counter = event(self.hardware, self.frequency, cpu).map_err(explain_perf_event)?;
+            // The link owns the descriptor from here on, and closes it.
+            let link = self.skel.progs.cpu_sample.attach_perf_event(counter.into_raw_fd());
+            self.cpus.insert(cpu, link.with_context(|| format!("cannot sample CPU {cpu}"))?);
+        }
+        Ok(())
+    }
+
+    fn name_kernel(&mut self, addresses: &[u64]) -> Vec<Option<KernelSymbol>> {
+        load::name_kernel(&self.skel.maps.kernel_symbols, &self.skel.progs.name_symbols, addresses)
+    }
+
+    fn forget_stacks(&mut self) -> Result<()> {
+        load::clear(&self.skel.maps.seen)
+    }
+
+    fn count(&self, stats: &mut Stats) {
+        let Some(bss) = self.skel.maps.bss_data.as_deref() else { return };
+        load::count(&bpf::snapshot(&bss.counters), bss.targets_lost, stats);
+        let progs = &self.skel.progs;
+        load::add_run_time(
+            &[&progs.cpu_sample, &progs.target_fork, &progs.target_exec, &progs.target_free],
+            stats,
+        );
+    }
+}
+
+/// A sampling event on one CPU, for all processes. It runs from the moment it is opened, but
+/// samples go nowhere until a program is attached.
+fn event(hardware: bool, frequency: u64, cpu: usize) -> io::Result<Counter> {
+    let mut builder =
+        if hardware { Builder::new(Hardware::CPU_CYCLES) } else { Builder::new(Software::CPU_CLOCK) };
+    builder
+        .any_pid()
+        .one_cpu(cpu)
+        .sample_frequency(frequency)
+        .exclude_idle(true)
+        .exclude_kernel(false)
+        .exclude_hv(false)
+        .enabled(true);
+    builder.build()
+}
+
+fn check_frequency(frequency: u64) -> Result<()> {
+    let path = "/proc/sys/kernel/perf_event_max_sample_rate";
+    let most = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+    match most {
+        _ if frequency == 0 => bail!("a frequency of 0 Hz takes no samples"),
+        Some(most) if frequency > most => bail!(
+            "{frequency} Hz is more than this kernel allows ({most} Hz); use -F {most}, or raise it: \
+             sysctl kernel.perf_event_max_sample_rate={frequency}"
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn explain_perf_event(error: io::Error) -> anyhow::Error {
+    let reason = match error.raw_os_error() {
+        Some(nix::libc::ENOSYS | nix::libc::ENOENT) => {
+            "this kernel was built without CONFIG_PERF_EVENTS"
+        }
+        Some(nix::libc::EPERM | nix::libc::EACCES) => {
+            "CAP_PERFMON is missing, or a security module or container forbids perf events"
+        }
+        Some(nix::libc::EMFILE) => "too many open files; raise ulimit -n",
+        _ => "perf_event_open failed",
+    };
+    anyhow::Error::new(error).context(reason)
+}

@@ -1,0 +1,181 @@
+//! What every source of kind `stacks` does to load, fill, read and explain its BPF object.
+
+use std::{cell::RefCell, rc::Rc};
+
+use anyhow::{Context, Result};
+use libbpf_rs::{
+    MapCore, MapFlags, MapMut, ProgramInput, ProgramMut, RingBuffer, RingBufferBuilder,
+};
+
+use super::{KernelSymbol, Options};
+use crate::{
+    bpf::{self, Plain},
+    collector::Batch,
+    model::Stats,
+};
+
+/// `enum target_state`.
+const TARGET_ACTIVE: u32 = 1;
+const TARGET_AT_EXEC: u32 = 2;
+
+/// True if processes that a target starts become targets.
+pub fn follows_children(options: &Options) -> bool {
+    options.target.is_by_pid() && !options.target.no_children
+}
+
+/// Sets the knobs of `bpf/target.bpf.h` and `bpf/stacks.bpf.h`. A macro, since each skeleton has
+/// its own type for the same fields.
+macro_rules! configure {
+    ($rodata:expr, $options:expr) => {{
+        let (rodata, target) = (&mut *$rodata, &$options.target);
+        rodata.filter_pid = target.is_by_pid();
+        rodata.filter_children = $crate::sources::load::follows_children($options);
+        if let Some(comm) = &target.comm {
+            rodata.filter_comm = true;
+            for (to, from) in rodata.target_comm.iter_mut().zip(comm.bytes()) {
+                *to = from as i8;
+            }
+        }
+        if let Some(uid) = target.uid {
+            rodata.filter_uid = true;
+            rodata.target_uid = uid;
+        }
+        if let Some(cgroup) = &target.cgroup {
+            rodata.filter_cgroup = true;
+            rodata.target_cgroup = cgroup.id;
+            rodata.target_cgroup_level = cgroup.level;
+        }
+        rodata.fingerprint_key = $crate::sources::load::random_key();
+    }};
+}
+pub(super) use configure;
+
+/// A key that nobody can guess: std seeds each of its hashers from the system's random source.
+pub fn random_key() -> [u64; 2] {
+    use std::hash::{BuildHasher, RandomState};
+    [RandomState::new().hash_one(0), RandomState::new().hash_one(1)]
+}
+
+/// Puts the pids of the target into its map.
+pub fn set_targets(map: &impl MapCore, options: &Options) -> Result<()> {
+    for &pid in &options.target.pids {
+        let state = if options.at_exec == Some(pid) { TARGET_AT_EXEC } else { TARGET_ACTIVE };
+        map.update(&pid.to_ne_bytes(), &state.to_ne_bytes(), MapFlags::ANY)
+            .with_context(|| format!("cannot add process {pid} to the targets"))?;
+    }
+    Ok(())
+}
+
+/// A ring buffer whose records end up in `batch`.
+pub fn ring(map: &MapMut<'_>, batch: &Rc<RefCell<Batch>>) -> Result<RingBuffer<'static>> {
+    let batch = Rc::clone(batch);
+    let mut builder = RingBufferBuilder::new();
+    builder.add(map, move |bytes: &[u8]| {
+        batch.borrow_mut().push(bytes);
+        0
+    })?;
+    builder.build().context("cannot map the ring buffer")
+}
+
+/// Sets every entry of an array of fingerprints to zero.
+pub fn clear(map: &MapMut<'_>) -> Result<()> {
+    let empty = bpf::fingerprint::default();
+    for slot in 0..map.max_entries() {
+        map.update(&slot.to_ne_bytes(), bpf::bytes(&empty), MapFlags::ANY)?;
+    }
+    Ok(())
+}
+
+/// Adds the kernel's counters to `stats`.
+pub fn count(counters: &bpf::counters, targets_lost: u64, stats: &mut Stats) {
+    stats.samples += counters.samples - counters.samples_lost;
+    stats.lost += counters.samples_lost;
+    stats.truncated += counters.kernel_truncated + counters.user_truncated;
+    stats.kernel_failed += counters.kernel_failed;
+    if targets_lost > 0 {
+        *stats.missed.entry("children not followed".into()).or_default() += targets_lost;
+    }
+}
+
+/// Adds the time that our programs ran to `stats`.
+pub fn add_run_time(programs: &[&ProgramMut<'_>], stats: &mut Stats) {
+    use std::os::fd::AsFd;
+    for program in programs.iter().filter(|program| program.autoload()) {
+        let (time, runs) = bpf::run_time(program.as_fd());
+        stats.overhead.bpf_ns += time;
+        stats.overhead.bpf_runs += runs;
+    }
+}
+
+/// Names kernel addresses by running `name_symbols` of `bpf/symbols.bpf.h`.
+pub fn name_kernel(
+    map: &MapMut<'_>,
+    program: &ProgramMut<'_>,
+    addresses: &[u64],
+) -> Vec<Option<KernelSymbol>> {
+    let mut names = Vec::with_capacity(addresses.len());
+    // Sized by the array in C.
+    let mut question = bpf::symbols { count: 0, addresses: [0; 64], names: [[0; 192]; 64] };
+    for chunk in addresses.chunks(question.addresses.len()) {
+        question.count = chunk.len() as u64;
+        question.addresses[..chunk.len()].copy_from_slice(chunk);
+        let answer = ask(map, program, &question);
+        names.extend((0..chunk.len()).map(|i| {
+            let text: Vec<u8> =
+                answer.as_ref()?.names[i].iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
+            parse_symbol(&String::from_utf8_lossy(&text))
+        }));
+    }
+    names
+}
+
+fn ask(map: &MapMut<'_>, program: &ProgramMut<'_>, question: &bpf::symbols) -> Option<bpf::symbols> {
+    let key = 0u32.to_ne_bytes();
+    map.update(&key, bpf::bytes(question), MapFlags::ANY).ok()?;
+    program.test_run(ProgramInput::default()).ok()?;
+    read_value(map, &key)
+}
+
+fn read_value<T: Plain>(map: &MapMut<'_>, key: &[u8]) -> Option<T> {
+    bpf::read(&map.lookup(key, MapFlags::ANY).ok()??)
+}
+
+/// Takes apart what "%ps" prints: `name`, `name [module]`, or the address where there is no
+/// symbol.
+fn parse_symbol(text: &str) -> Option<KernelSymbol> {
+    let (name, module) = match text.split_once(" [") {
+        Some((name, module)) => (name, Some(module.trim_end_matches(']').to_owned())),
+        None => (text, None),
+    };
+    let known = !name.is_empty() && !name.starts_with("0x");
+    known.then(|| KernelSymbol { name: name.to_owned(), module })
+}
+
+/// Why a BPF object could not be loaded, and the way out.
+pub fn explain(error: libbpf_rs::Error) -> anyhow::Error {
+    let reason = match error.kind() {
+        libbpf_rs::ErrorKind::PermissionDenied => {
+            "the kernel refused the BPF program: a capability is missing (CAP_BPF and CAP_PERFMON), \
+             or kernel lockdown or a security module forbids BPF; `rprof doctor` tells which"
+        }
+        libbpf_rs::ErrorKind::OutOfMemory => "not enough memory for the BPF maps",
+        _ => "this kernel does not load rprof's BPF program; `rprof doctor` tells what it lacks",
+    };
+    anyhow::Error::new(error).context(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_symbols_are_taken_apart() {
+        let symbol = |name: &str, module: Option<&str>| {
+            Some(KernelSymbol { name: name.into(), module: module.map(Into::into) })
+        };
+        assert_eq!(parse_symbol("do_syscall_64"), symbol("do_syscall_64", None));
+        assert_eq!(parse_symbol("ext4_sync_fs [ext4]"), symbol("ext4_sync_fs", Some("ext4")));
+        assert_eq!(parse_symbol("0xffffffff81000000"), None);
+        assert_eq!(parse_symbol(""), None);
+    }
+}

@@ -1,0 +1,48 @@
+//! Recordings on disk: one SQLite file each, written while it is recorded.
+//!
+//! What is small and of interest to a person at the `sqlite3` prompt stands in plain rows: the
+//! recording's facts and counters, and the extent of each window. What is large stands in blobs
+//! (zstd over columns of variable-length integers): the dictionary of strings, frames and stacks,
+//! in segments, and the samples, a window each. The last segment and the last window are written
+//! anew each second until they are full, so nothing has to be rewritten at the end and a recorder
+//! that is killed leaves a file that opens.
+
+mod codec;
+mod dictionary;
+mod reader;
+mod window;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+pub use reader::Recording;
+pub use writer::{SourceState, Writer};
+
+/// "rprf": the application id in the SQLite header, by which a recording is known.
+const APPLICATION_ID: u32 = 0x7270_7266;
+
+/// Version of the format, in SQLite's user_version. Raised when an older rprof could not read it.
+const FORMAT_VERSION: u32 = 1;
+
+const SCHEMA: &str = "
+    -- key: 'info', 'source/NAME' or 'stats/NAME'; value: JSON
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    -- strings, binaries, functions, frames, stacks and threads, in order
+    CREATE TABLE dictionary (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+    -- samples; start and end in ns since the recording's start
+    CREATE TABLE window (
+        id INTEGER PRIMARY KEY,
+        source TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        end INTEGER NOT NULL,
+        samples INTEGER NOT NULL,
+        data BLOB NOT NULL
+    );
+";
+
+/// Where a recording is written until it is complete.
+pub fn partial_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}

@@ -1,0 +1,264 @@
+//! How to step from one frame to its caller: the rules that the rows of a table name.
+//!
+//! Compilers use few distinct rules (5 to 785 in a file, a few hundred in a whole process), so
+//! a row holds a 16-bit id and the rules stand apart, once. A table built from one file numbers
+//! its rules itself; [`RuleTable`] gives the numbers that all files share in the kernel.
+
+use std::collections::HashMap;
+
+/// What kind of step a rule is. The numbers are those that the kernel half tests for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// No table covers the address: step by frame pointer.
+    None = 0,
+    /// CFA = rsp + offset.
+    Sp = 1,
+    /// CFA = rbp + offset.
+    Bp = 2,
+    /// CFA = *(rsp + offset) + 8 * parameter: hand-written assembly that keeps the old stack
+    /// pointer in a slot.
+    SpDeref = 3,
+    /// CFA = *(rbp + offset) + 8 * parameter: functions that realign their stack.
+    BpDeref = 4,
+    /// CFA = rsp + offset + ((rip & 15) >= parameter ? 8 : 0): a lazily bound PLT entry, which
+    /// pushes a number half-way through.
+    Plt = 5,
+    /// A signal frame: rbp, rsp and rip lie in the ucontext at rsp.
+    Signal = 6,
+    /// CFA = register number `parameter` (DWARF's) + offset, in the innermost frame, whose
+    /// registers are all known. Compilers have such rows between calls only; in an outer frame,
+    /// step by frame pointer.
+    Register = 7,
+    /// The outermost function: the stack is complete.
+    End = 8,
+    /// A table covers the address with a rule that rprof does not have.
+    Odd = 9,
+}
+
+impl Kind {
+    fn from_u8(value: u8) -> Option<Self> {
+        const ALL: [Kind; 10] = [
+            Kind::None,
+            Kind::Sp,
+            Kind::Bp,
+            Kind::SpDeref,
+            Kind::BpDeref,
+            Kind::Plt,
+            Kind::Signal,
+            Kind::Register,
+            Kind::End,
+            Kind::Odd,
+        ];
+        ALL.get(usize::from(value)).copied()
+    }
+}
+
+/// Where the caller's rbp is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Rbp {
+    /// Still in rbp.
+    Same = 0,
+    /// In memory at CFA + offset.
+    Cfa = 1,
+    /// In memory at rbp + offset.
+    Frame = 2,
+    /// Not known; frames that need it cannot be reached.
+    Lost = 3,
+}
+
+impl Rbp {
+    fn from_u8(value: u8) -> Option<Self> {
+        const ALL: [Rbp; 4] = [Rbp::Same, Rbp::Cfa, Rbp::Frame, Rbp::Lost];
+        ALL.get(usize::from(value)).copied()
+    }
+}
+
+/// One step to the caller. The return address is at CFA - 8 and the caller's rsp is the CFA,
+/// except for [`Kind::Signal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Rule {
+    /// The kind of step.
+    pub kind: Kind,
+    /// Where the caller's rbp is.
+    pub rbp: Rbp,
+    /// 0 to 15; what it means depends on the kind.
+    pub parameter: u8,
+    /// Bytes; what they are added to depends on `rbp`.
+    pub rbp_offset: i16,
+    /// Bytes; what they are added to depends on `kind`.
+    pub cfa_offset: i32,
+}
+
+impl Rule {
+    /// Nothing covers the address.
+    pub const NONE: Rule = Rule::plain(Kind::None, 0);
+    /// The stack is complete.
+    pub const END: Rule = Rule::plain(Kind::End, 0);
+    /// Covered, but by a rule that rprof does not have.
+    pub const ODD: Rule = Rule::plain(Kind::Odd, 0);
+
+    /// A rule that leaves rbp as it is.
+    #[must_use]
+    pub const fn plain(kind: Kind, cfa_offset: i32) -> Rule {
+        Rule { kind, rbp: Rbp::Same, parameter: 0, rbp_offset: 0, cfa_offset }
+    }
+
+    /// The 8 bytes that the kernel and the stored form hold, as a little-endian number: from the
+    /// low end `kind: u8`, `rbp: 4 bits`, `parameter: 4 bits`, `rbp_offset: i16`,
+    /// `cfa_offset: i32`.
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        self.kind as u64
+            | (self.rbp as u64 | (self.parameter as u64 & 15) << 4) << 8
+            | (self.rbp_offset as u16 as u64) << 16
+            | (self.cfa_offset as u32 as u64) << 32
+    }
+
+    /// The rule that [`Rule::pack`] made, or nothing if no rule packs to `bits`.
+    #[must_use]
+    pub fn unpack(bits: u64) -> Option<Rule> {
+        let [kind, how, ..] = bits.to_le_bytes();
+        Some(Rule {
+            kind: Kind::from_u8(kind)?,
+            rbp: Rbp::from_u8(how & 15)?,
+            parameter: how >> 4,
+            rbp_offset: (bits >> 16) as i16,
+            cfa_offset: (bits >> 32) as i32,
+        })
+    }
+}
+
+/// Gives each distinct rule one number. Number 0 is always [`Rule::NONE`].
+///
+/// One of these is shared by all files whose rows are in the kernel; what it has given out it
+/// never takes back, so rows stay valid.
+#[derive(Debug)]
+pub struct RuleTable {
+    ids: HashMap<u64, u16>,
+    rules: Vec<Rule>,
+    limit: usize,
+    refused: u64,
+    /// Direct-mapped, in front of `ids`: one row in two has one of a dozen rules.
+    recent: Box<[(u64, u16); RECENT]>,
+}
+
+const RECENT: usize = 256;
+
+/// The most rules there can be: ids are 16 bits wide.
+pub const MAX_RULES: usize = 65_535;
+/// The most rules of one file, so that a hostile one does not use up those of all. Real ones have
+/// up to 800, and 2,210 files of a whole system 4,400 together.
+pub const MAX_FILE_RULES: usize = 4096;
+
+impl Default for RuleTable {
+    fn default() -> Self {
+        let none = Rule::NONE.pack();
+        Self {
+            ids: HashMap::from([(none, 0)]),
+            rules: vec![Rule::NONE],
+            limit: MAX_RULES,
+            refused: 0,
+            recent: Box::new([(none, 0); RECENT]),
+        }
+    }
+}
+
+impl RuleTable {
+    /// A table that holds [`Rule::NONE`] only.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A table of at most `limit` rules.
+    pub(super) fn with_limit(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// The number of `rule`; 0, and counted in [`RuleTable::refused`], when all are taken.
+    #[inline]
+    pub fn id(&mut self, rule: Rule) -> u16 {
+        let bits = rule.pack();
+        // Fibonacci hashing; the offsets are multiples of 8, so the low bits say little.
+        let slot = (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % RECENT;
+        if self.recent[slot].0 == bits {
+            return self.recent[slot].1;
+        }
+        match self.find_or_add(rule, bits) {
+            Some(id) => {
+                self.recent[slot] = (bits, id);
+                id
+            }
+            None => {
+                self.refused += 1;
+                0
+            }
+        }
+    }
+
+    fn find_or_add(&mut self, rule: Rule, bits: u64) -> Option<u16> {
+        if let Some(&id) = self.ids.get(&bits) {
+            return Some(id);
+        }
+        if self.rules.len() >= self.limit {
+            return None;
+        }
+        let id = u16::try_from(self.rules.len()).ok()?;
+        self.ids.insert(bits, id);
+        self.rules.push(rule);
+        Some(id)
+    }
+
+    /// The numbers of `rules`, in their order: the map from a file's own ids to shared ones.
+    pub fn ids(&mut self, rules: &[Rule]) -> Vec<u16> {
+        rules.iter().map(|&rule| self.id(rule)).collect()
+    }
+
+    /// All rules, by number.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// How many times a rule was turned away because all numbers were taken.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_and_unpacks() {
+        let rule = Rule {
+            kind: Kind::BpDeref,
+            rbp: Rbp::Frame,
+            parameter: 15,
+            rbp_offset: -32_768,
+            cfa_offset: -40,
+        };
+        assert_eq!(Rule::unpack(rule.pack()), Some(rule));
+        assert_eq!(rule.pack().to_le_bytes()[..4], [4, 0xf2, 0x00, 0x80]);
+        assert_eq!(Rule::unpack(10), None);
+        assert_eq!(Rule::unpack(4 << 8), None);
+    }
+
+    #[test]
+    fn numbers_are_stable_and_bounded() {
+        let mut table = RuleTable::new();
+        assert_eq!(table.id(Rule::NONE), 0);
+        for offset in 0..70_000 {
+            let id = table.id(Rule::plain(Kind::Sp, offset));
+            let expected = if offset < 65_534 { offset + 1 } else { 0 };
+            assert_eq!(i32::from(id), expected);
+        }
+        assert_eq!(table.rules().len(), MAX_RULES);
+        assert_eq!(table.refused(), 70_000 - 65_534);
+        assert_eq!(table.id(Rule::plain(Kind::Sp, 7)), 8);
+    }
+}

@@ -1,0 +1,282 @@
+//! Files made to break the reader: none may make it panic, hang, or take memory without bound.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use object::read::elf::ElfFile64;
+use object::{Object, ObjectSection};
+use rprof::unwind::{Error, Image, Kind, Rule, Table};
+
+use super::programs::sample;
+use super::{Random, table};
+
+/// What one file may take. Unoptimised and on a busy machine, hence so much.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Does all that can be done with the bytes of a file.
+fn exercise(image: &[u8], random: &mut Random) -> bool {
+    let started = Instant::now();
+    let built = Image::read(image).and_then(|elf| {
+        let _ = elf.key();
+        let _ = elf.bias(random.next(), random.next());
+        Table::build(&elf)
+    });
+    if let Ok(table) = &built {
+        let first = table.first_page() << 16;
+        let size = (table.pages().len() as u64) << 16;
+        for _ in 0..32 {
+            let _ = table.lookup(first.wrapping_add(random.below(size)));
+            let _ = table.lookup(random.next());
+        }
+        assert_eq!(&Table::decode(&table.encode()).unwrap(), table);
+    }
+    assert!(started.elapsed() < PATIENCE);
+    built.is_ok()
+}
+
+#[test]
+fn damaged_files() {
+    let whole = fs::read(sample(&["-g"], &["-g"]).path).unwrap();
+    let elf = ElfFile64::<object::LittleEndian, _>::parse(whole.as_slice()).unwrap();
+    let mut random = Random(2);
+    let mut survived = 0;
+    for name in [".eh_frame", ".eh_frame_hdr", ".debug_frame", ".shstrtab", ""] {
+        let section = elf.section_by_name(name).filter(|_| !name.is_empty());
+        let range = section.and_then(|section| section.file_range());
+        let (start, size) = range.unwrap_or((0, 0x400));
+        for _ in 0..1500 {
+            let mut image = whole.clone();
+            for _ in 0..1 + random.below(8) {
+                let at = (start + random.below(size)) as usize;
+                image[at] = match random.below(3) {
+                    0 => image[at] ^ (1 << random.below(8)),
+                    1 => random.next() as u8,
+                    _ => [0, 0xff, 0x7f, 0x80][random.below(4) as usize],
+                };
+            }
+            survived += u32::from(exercise(&image, &mut random));
+        }
+    }
+    assert!(survived > 1000, "the damage is too great to tell anything: {survived}");
+}
+
+#[test]
+fn files_cut_short() {
+    let whole = fs::read(sample(&[], &[]).path).unwrap();
+    let mut random = Random(3);
+    for size in (0..whole.len()).step_by(29) {
+        exercise(&whole[..size], &mut random);
+    }
+    assert!(matches!(Image::read(b"".as_slice()), Err(Error::NotElf)));
+    assert!(matches!(Image::read([7; 500].as_slice()), Err(Error::NotElf)));
+}
+
+/// Where the code of [`elf`] starts, and how much there is.
+const CODE: u64 = 0x40_0000;
+const CODE_SIZE: u64 = 0x10_0000;
+/// Where it has its `.eh_frame`.
+const FRAMES: u64 = 0x4000_0000;
+
+/// An ELF file of the fewest parts: headers, section names, `.eh_frame`.
+fn elf(eh_frame: &[u8]) -> Vec<u8> {
+    let names = b"\0.eh_frame\0.shstrtab\0";
+    let frames_at = 64 + 56;
+    let names_at = frames_at + eh_frame.len() as u64;
+    let sections_at = names_at + names.len() as u64;
+    let mut out = b"\x7fELF\x02\x01\x01".to_vec();
+    out.resize(16, 0);
+    let half = |out: &mut Vec<u8>, values: &[u16]| {
+        out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    };
+    let long = |out: &mut Vec<u8>, values: &[u64]| {
+        out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    };
+    half(&mut out, &[3, 62, 1, 0]);
+    long(&mut out, &[CODE, 64, sections_at]);
+    half(&mut out, &[0, 0, 64, 56, 1, 64, 3, 2]);
+    // PT_LOAD, readable and executable. Its bytes are not there, and nobody reads them.
+    long(&mut out, &[1 | 5 << 32, 0, CODE, CODE, CODE_SIZE, CODE_SIZE, 0x1000]);
+    out.extend(eh_frame);
+    out.extend(names);
+    let section = |name: u64, kind: u64, address, offset, size: usize| {
+        [name | kind << 32, 2, address, offset, size as u64, 0, 1, 0]
+    };
+    long(&mut out, &[0; 8]);
+    long(&mut out, &section(1, 1, FRAMES, frames_at, eh_frame.len()));
+    long(&mut out, &section(11, 3, 0, names_at, names.len()));
+    out
+}
+
+/// `.eh_frame` under construction.
+#[derive(Default)]
+struct Frames(Vec<u8>);
+
+/// CFA = rsp + 8, the return address at CFA - 8: how every function starts.
+const START: &[u8] = &[0x0c, 7, 8, 0x90, 1];
+
+impl Frames {
+    fn entry(&mut self, body: &[u8]) -> u32 {
+        let at = self.0.len() as u32;
+        self.0.extend((body.len() as u32).to_le_bytes());
+        self.0.extend(body);
+        at
+    }
+
+    /// Adds a CIE; addresses are absolute, factors 1 and -8. Gives where it is.
+    fn cie(&mut self, instructions: &[u8]) -> u32 {
+        self.entry(&[&[0, 0, 0, 0, 1, 0, 1, 0x78, 16], instructions].concat())
+    }
+
+    /// Adds a function of the CIE at `cie`.
+    fn fde(&mut self, cie: u32, start: u64, size: u64, instructions: &[u8]) {
+        let back = (self.0.len() as u32 + 4).wrapping_sub(cie);
+        let parts: [&[u8]; 4] =
+            [&back.to_le_bytes(), &start.to_le_bytes(), &size.to_le_bytes(), instructions];
+        self.entry(&parts.concat());
+    }
+
+    fn image(&self) -> Vec<u8> {
+        elf(&self.0)
+    }
+}
+
+/// `DW_CFA_def_cfa_offset`, the offset below 128.
+fn offset(offset: u8) -> [u8; 2] {
+    [0x0e, offset]
+}
+
+fn sp(offset: i32) -> Rule {
+    Rule::plain(Kind::Sp, offset)
+}
+
+#[test]
+fn order_overlap_and_holes() {
+    let mut frames = Frames::default();
+    let cie = frames.cie(START);
+    frames.fde(cie, CODE + 0x300, 0x100, &offset(48));
+    frames.fde(cie, CODE + 0x100, 0x100, &[&offset(16)[..], &[0x40 | 0x20], &offset(24)].concat());
+    // Terminators in the middle, as some links leave them, end nothing.
+    frames.0.extend([0; 4]);
+    frames.fde(cie, CODE + 0x180, 0x40, &offset(32));
+    frames.fde(cie, CODE + 0x180, 0x80, &offset(99));
+    frames.fde(cie, CODE + 0x280, 0, &offset(40));
+    frames.fde(cie, CODE + 0x40f, 0x10, &offset(56));
+    frames.fde(cie, CODE + 0x420, 0x10, &offset(64));
+    // Neither in a segment, nor of a possible size.
+    frames.fde(cie, 0x10, 0x20, &[]);
+    frames.fde(cie, CODE + CODE_SIZE - 0x10, 0x100, &offset(80));
+    frames.fde(cie, u64::MAX - 4, 0x100, &[]);
+    frames.fde(cie, CODE + 0x500, 1 << 33, &[]);
+    let table = table(&frames.image());
+    for (at, rule) in [
+        (0xff, Rule::NONE),
+        (0x100, sp(16)),
+        (0x11f, sp(16)),
+        (0x120, sp(24)),
+        (0x17f, sp(24)),
+        (0x180, sp(32)),
+        (0x1bf, sp(32)),
+        (0x1c0, Rule::NONE),
+        (0x280, Rule::NONE),
+        (0x300, sp(48)),
+        (0x400, Rule::NONE),
+        (0x40f, sp(56)),
+        (0x41f, sp(56)),
+        (0x420, sp(64)),
+        (0x430, Rule::NONE),
+        (0x1_0000, Rule::NONE),
+        (CODE_SIZE - 0x11, Rule::NONE),
+        (CODE_SIZE - 1, sp(80)),
+        (CODE_SIZE, Rule::NONE),
+    ] {
+        assert_eq!(table.lookup(CODE + at), rule, "{at:#x}");
+    }
+    assert_eq!(table.facts().outside, 0x20 + 0xf0);
+    assert_eq!(table.pages().len(), 16);
+}
+
+#[test]
+fn long_functions_start_every_page() {
+    let mut frames = Frames::default();
+    let cie = frames.cie(START);
+    // DW_CFA_advance_loc4 into the third page, then far beyond the end.
+    let far = [&[0x04, 0, 0, 2, 0][..], &offset(16), &[0x04, 0xff, 0xff, 0xff, 0xff], &offset(24)];
+    frames.fde(cie, CODE, 0x8_0000, &far.concat());
+    let table = table(&frames.image());
+    for (at, rule) in [(0, sp(8)), (0x1_ffff, sp(8)), (0x2_0000, sp(16)), (0x7_ffff, sp(16))] {
+        assert_eq!(table.lookup(CODE + at), rule, "{at:#x}");
+    }
+    assert_eq!(table.lookup(CODE + 0x8_0000), Rule::NONE);
+    assert_eq!(table.rows().len(), 8);
+}
+
+#[test]
+fn work_is_bounded() {
+    // A CIE of 64 KiB that 100,000 functions refer to: 6 GB of instructions in 2 MB of file.
+    let mut frames = Frames::default();
+    let cie = frames.cie(&[START, &[0; 0x1_0000]].concat());
+    for at in 0..100_000 {
+        frames.fde(cie, CODE + at, 1, &[]);
+    }
+    let image = frames.image();
+    let elf = Image::read(image.as_slice()).unwrap();
+    let started = Instant::now();
+    let error = Table::build(&elf).unwrap_err();
+    assert!(matches!(error, Error::TooBig { .. }), "{error}");
+    assert!(started.elapsed() < PATIENCE);
+}
+
+#[test]
+fn broken_entries_cost_only_themselves() {
+    let mut frames = Frames::default();
+    let cie = frames.cie(START);
+    // States remembered without end, and one restored that was not.
+    frames.fde(cie, CODE, 0x10, &[0x0a; 100_000]);
+    frames.fde(cie, CODE + 0x20, 0x20, &[&[0x41][..], &offset(16), &[0x42, 0x0b]].concat());
+    // CIEs that are none: a function, itself, beyond the section.
+    let fde = frames.0.len() as u32;
+    frames.fde(cie, CODE + 0x40, 0x10, &[]);
+    frames.fde(fde, CODE + 0x50, 0x10, &[]);
+    frames.fde(frames.0.len() as u32, CODE + 0x60, 0x10, &[]);
+    frames.fde(u32::MAX - 50, CODE + 0x70, 0x10, &[]);
+    // A CIE of an unknown version, with a function of it, and an unknown instruction.
+    let unknown = frames.entry(&[0, 0, 0, 0, 9, 0, 1, 0x78, 16]);
+    frames.fde(unknown, CODE + 0x80, 0x10, &[]);
+    frames.fde(cie, CODE + 0x90, 0x10, &[0x3f]);
+    frames.fde(cie, CODE + 0xa0, 0x10, &offset(24));
+    // The last one is longer than the section.
+    frames.0.extend([0xff, 0xff, 0xff, 0x7f, 1]);
+    let table = table(&frames.image());
+    for (at, rule) in [
+        (0, Rule::ODD),
+        (0x20, sp(8)),
+        (0x21, sp(16)),
+        (0x23, Rule::ODD),
+        (0x40, sp(8)),
+        (0x50, Rule::NONE),
+        (0x60, Rule::NONE),
+        (0x70, Rule::NONE),
+        (0x80, Rule::NONE),
+        (0x90, Rule::ODD),
+        (0xa0, sp(24)),
+    ] {
+        assert_eq!(table.lookup(CODE + at), rule, "{at:#x}");
+    }
+    assert_eq!(table.facts().broken, 9);
+}
+
+#[test]
+fn stored_tables_are_checked() {
+    let mut frames = Frames::default();
+    let cie = frames.cie(START);
+    frames.fde(cie, CODE + 0x20, 0x3_0020, &[&[0x41][..], &offset(16)].concat());
+    let whole = table(&frames.image()).encode();
+    for size in 0..whole.len() {
+        assert!(Table::decode(&whole[..size]).is_err());
+    }
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x40;
+        assert!(Table::decode(&bytes).is_err(), "byte {at}");
+    }
+}
