@@ -10,7 +10,8 @@ use std::{
 };
 
 /// Skeleton and types of `bpf/cpu.bpf.c`.
-#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks, clippy::wildcard_imports)]
+#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
+#[allow(clippy::unwrap_used, clippy::wildcard_imports)]
 pub mod cpu {
     include!(concat!(env!("OUT_DIR"), "/cpu.skel.rs"));
 }

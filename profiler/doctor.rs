@@ -135,7 +135,10 @@ fn privilege_remedy() -> String {
         );
     }
     let binary = std::env::current_exe().unwrap_or_else(|_| "rprof".into());
-    format!("run it with sudo, or give it to the program: sudo setcap {all}=ep {}", binary.display())
+    format!(
+        "run it with sudo, or give it to the program: sudo setcap {all}=ep {}",
+        binary.display()
+    )
 }
 
 fn missing_capabilities(first: usize) -> Vec<&'static str> {
@@ -311,7 +314,13 @@ fn in_btf(
     if known {
         return yes(name, "supported");
     }
-    Check { name, verdict: Verdict::Less, found: "not supported".into(), lost, remedy: since.into() }
+    Check {
+        name,
+        verdict: Verdict::Less,
+        found: "not supported".into(),
+        lost,
+        remedy: since.into(),
+    }
 }
 
 fn tracefs() -> Check {

@@ -16,15 +16,22 @@ pub(crate) const MAX_READ: u64 = 64 << 20;
 /// A random-access sequence of bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum Bytes {
-    File(Arc<File>),
+    /// A file, and how long it was when it was opened.
+    File(Arc<File>, u64),
     Memory(Arc<[u8]>),
 }
 
 impl Bytes {
+    /// The bytes of an open file.
+    pub(crate) fn of(file: Arc<File>) -> Result<Self> {
+        let size = file.metadata().map_err(Error::io("stat"))?.len();
+        Ok(Self::File(file, size))
+    }
+
     /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end.
     pub(crate) fn fill(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         match self {
-            Self::File(file) => {
+            Self::File(file, _) => {
                 let mut done = 0;
                 while done < buffer.len() {
                     match file.read_at(&mut buffer[done..], offset.saturating_add(done as u64)) {
@@ -51,7 +58,7 @@ impl Bytes {
             return Err(Error::TooLarge(format!("a part of {size} bytes, of at most {MAX_READ}")));
         }
         // A hostile size costs no more memory than the file has bytes.
-        let there = self.len()?.saturating_sub(offset).min(size);
+        let there = self.len().saturating_sub(offset).min(size);
         let mut buffer = vec![0; usize::try_from(there).unwrap_or(0)];
         let count = self.fill(offset, &mut buffer)?;
         buffer.truncate(count);
@@ -68,11 +75,10 @@ impl Bytes {
         }
     }
 
-    /// The number of bytes, now.
-    pub(crate) fn len(&self) -> Result<u64> {
+    fn len(&self) -> u64 {
         match self {
-            Self::File(file) => Ok(file.metadata().map_err(Error::io("stat"))?.len()),
-            Self::Memory(bytes) => Ok(bytes.len() as u64),
+            Self::File(_, size) => *size,
+            Self::Memory(bytes) => bytes.len() as u64,
         }
     }
 }

@@ -73,7 +73,7 @@ fn by_checksum(root: Option<u32>, path: &Path, crc: u32, id: Option<&[u8]>) -> O
 
 fn parse(root: Option<u32>, path: &Path) -> Result<Found> {
     let file: File = process::open(root, path)?;
-    let bytes = Bytes::File(Arc::new(file));
+    let bytes = Bytes::of(Arc::new(file))?;
     let elf = Elf::parse(&bytes)?;
     Ok(Found { bytes, elf, path: path.display().to_string() })
 }

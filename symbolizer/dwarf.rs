@@ -8,9 +8,8 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::rc::Rc;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use gimli::Reader as _;
 use gimli::{Abbreviations, AttributeValue, DebugAbbrev, EndianSlice, EntriesRaw, LittleEndian};
 use object::elf;
 
@@ -29,28 +28,32 @@ const MAX_HOPS: usize = 16;
 pub(crate) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 pub(crate) type Value<'a> = AttributeValue<Slice<'a>>;
 
+/// How much is read at once of a section that small reads walk through.
+const BLOCK: u64 = 16 << 10;
+
 /// One section, or nothing.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Part {
     bytes: Bytes,
     offset: u64,
     pub(crate) size: u64,
+    /// The block read last, and where it starts: neighbours are asked for
+    /// one after the other.
+    block: Mutex<(u64, Arc<Vec<u8>>)>,
 }
 
 impl Part {
     fn find(bytes: &Bytes, elf: &Elf, name: &str) -> Result<Self> {
-        match elf.section(name) {
-            None => Ok(Self { bytes: bytes.clone(), offset: 0, size: 0 }),
+        let (bytes, offset, size) = match elf.section(name) {
+            None => (bytes.clone(), 0, 0),
             Some(section) if section.is_compressed() => {
                 let content = decompress(bytes, elf, section)?;
                 let size = content.len() as u64;
-                Ok(Self { bytes: Bytes::Memory(content.into()), offset: 0, size })
+                (Bytes::Memory(content.into()), 0, size)
             }
-            Some(section) => {
-                let size = section.stored();
-                Ok(Self { bytes: bytes.clone(), offset: section.offset, size })
-            }
-        }
+            Some(section) => (bytes.clone(), section.offset, section.stored()),
+        };
+        Ok(Self { bytes, offset, size, block: Mutex::default() })
     }
 
     /// What there is of `size` bytes at `offset` of the section.
@@ -69,9 +72,10 @@ impl Part {
         mut parse: impl FnMut(Slice<'_>) -> gimli::Result<T>,
     ) -> Result<T> {
         loop {
-            let window = self.window(offset, size)?;
+            let (skip, block) = self.block(offset, size)?;
+            let window = block.get(skip..).unwrap_or_default();
             let complete = (window.len() as u64) < size || size >= MAX_READ;
-            match parse(EndianSlice::new(&window, LittleEndian)) {
+            match parse(EndianSlice::new(window, LittleEndian)) {
                 Err(gimli::Error::UnexpectedEof(_)) if !complete => size *= 8,
                 done => return Ok(done?),
             }
@@ -79,13 +83,35 @@ impl Part {
         }
     }
 
+    /// A block with what there is of `size` bytes at `offset`, and where in
+    /// the block those start.
+    fn block(&self, offset: u64, size: u64) -> Result<(usize, Arc<Vec<u8>>)> {
+        let lock = || self.block.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = size.min(self.size.saturating_sub(offset));
+        let (start, block) = lock().clone();
+        if let Some(skip) = offset.checked_sub(start)
+            && skip + wanted <= block.len() as u64
+        {
+            return Ok((usize::try_from(skip).unwrap_or(usize::MAX), block));
+        }
+        let block = Arc::new(self.window(offset, size.max(BLOCK))?);
+        if block.len() as u64 <= BLOCK {
+            *lock() = (offset, Arc::clone(&block));
+        }
+        Ok((0, block))
+    }
+
     /// The text at `offset`, up to its NUL.
     fn string(&self, offset: u64) -> Result<String> {
-        let text = self.parse(offset, 256, |mut window| {
-            let text = window.read_null_terminated_slice()?;
-            Ok(crate::elf::text(text.slice(), MAX_STRING))
-        })?;
-        Ok(text)
+        // Not by blocks: strings of neighbours are seldom neighbours.
+        let mut size = 256;
+        loop {
+            let window = self.window(offset, size)?;
+            if window.contains(&0) || (window.len() as u64) < size || size >= MAX_STRING as u64 {
+                return Ok(crate::elf::text(&window, MAX_STRING));
+            }
+            size *= 8;
+        }
     }
 
     /// The number of `size` (4 or 8) bytes at `offset`.
@@ -173,8 +199,7 @@ impl Dwarf {
         ];
         parts
             .into_iter()
-            .filter(|part| matches!(part.bytes, Bytes::Memory(_)))
-            .map(|part| part.size)
+            .map(|part| if let Bytes::Memory(_) = part.bytes { part.size } else { BLOCK })
             .sum()
     }
 
@@ -300,17 +325,18 @@ impl<'a> Batch<'a> {
                 let value = attribute.value();
                 match attribute.name() {
                     gimli::DW_AT_linkage_name | gimli::DW_AT_MIPS_linkage_name => {
-                        linked = dwarf.string(unit, &root, &value);
+                        linked = Some(value);
                     }
-                    gimli::DW_AT_name => plain = dwarf.string(unit, &root, &value),
+                    gimli::DW_AT_name => plain = Some(value),
                     gimli::DW_AT_abstract_origin | gimli::DW_AT_specification => {
                         next = reference(unit, &value);
                     }
                     _ => {}
                 }
             }
-            let known = linked.is_some();
-            Ok((linked.or(plain).filter(|name| !name.is_empty()), known, next))
+            let value = linked.or(plain);
+            let name = value.and_then(|value| dwarf.string(unit, &root, &value));
+            Ok((name.filter(|name| !name.is_empty()), linked.is_some(), next))
         })
     }
 }

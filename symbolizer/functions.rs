@@ -123,7 +123,8 @@ impl<'a> Loaded<'a> {
         if !abbreviation.has_children() {
             return Ok(());
         }
-        // Entries below a nested function are its own.
+        // Entries below a nested function are its own, and those below a call
+        // that holds none of the addresses do not matter.
         let mut nested = isize::MAX;
         while !entries.is_empty() && entries.next_depth() > 0 {
             let depth = entries.next_depth();
@@ -138,9 +139,11 @@ impl<'a> Loaded<'a> {
                 continue;
             }
             let (call, extent) = self.call(&mut entries, abbreviation, depth, entry)?;
+            nested = depth;
             for (begin, end) in extent.ranges(self.dwarf, self.unit, &self.root) {
                 let first = addresses.partition_point(|&address| address < begin);
                 for at in (first..addresses.len()).take_while(|&at| addresses[at] < end) {
+                    nested = isize::MAX;
                     let chain = &mut chains[at];
                     let deeper = chain.last().is_none_or(|outer: &Inlined| outer.depth < depth);
                     if deeper && chain.len() < MAX_CHAIN {

@@ -170,9 +170,13 @@ fn symbol<S: Sym<Endian = LittleEndian>>(
     let size: u64 = entry.st_size(order).into();
     let function = match entry.st_type() {
         elf::STT_FUNC | elf::STT_GNU_IFUNC => true,
-        // `$x` and `$d` mark code and data for disassemblers of ARM.
+        // `$x` and `$d` mark code and data for disassemblers of ARM, and the
+        // local hidden ones are notes of a compiler (`.annobin_x.start`).
         elf::STT_NOTYPE => {
-            if size == 0 && matches!(machine, elf::EM_AARCH64 | elf::EM_ARM | elf::EM_RISCV) {
+            let marks = matches!(machine, elf::EM_AARCH64 | elf::EM_ARM | elf::EM_RISCV);
+            let note =
+                entry.st_bind() == elf::STB_LOCAL && entry.st_visibility() == elf::STV_HIDDEN;
+            if size == 0 && (marks || note) {
                 return None;
             }
             false
@@ -319,7 +323,7 @@ fn best_name(bytes: &Bytes, strings: &Section, candidate: &Candidate) -> Option<
         .map(|(_, name)| name)
 }
 
-fn read_name(bytes: &Bytes, strings: &Section, offset: u32) -> Option<String> {
+pub(crate) fn read_name(bytes: &Bytes, strings: &Section, offset: u32) -> Option<String> {
     let left = strings.stored().checked_sub(u64::from(offset))?;
     let at = strings.offset.checked_add(u64::from(offset))?;
     let mut size = 128;

@@ -48,7 +48,7 @@ fn read() -> Result<Option<(Bytes, Elf)>> {
     let size = (vdso.end - vdso.start).min(MAX_SIZE);
     // Positions in this file are addresses; its length says nothing.
     let mut image = vec![0; usize::try_from(size).unwrap_or(0)];
-    let count = Bytes::File(Arc::new(memory)).fill(vdso.start, &mut image)?;
+    let count = Bytes::of(Arc::new(memory))?.fill(vdso.start, &mut image)?;
     image.truncate(count);
     let bytes = Bytes::Memory(image.into());
     let elf = Elf::parse(&bytes)?;

@@ -23,8 +23,9 @@ impl Progress {
             true => ProgressDrawTarget::stderr(),
             false => ProgressDrawTarget::hidden(),
         };
-        let bar = ProgressBar::with_draw_target(None, target)
-            .with_style(ProgressStyle::with_template("{msg}").unwrap_or(ProgressStyle::default_bar()));
+        let bar = ProgressBar::with_draw_target(None, target).with_style(
+            ProgressStyle::with_template("{msg}").unwrap_or(ProgressStyle::default_bar()),
+        );
         Self { bar, hint, shown: 0 }
     }
 

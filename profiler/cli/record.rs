@@ -54,7 +54,8 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     if let Some(command) = &command {
         command.start()?;
     }
-    let hint = if args.duration.is_none() && command.is_none() { "Ctrl-C ends" } else { "recording" };
+    let hint =
+        if args.duration.is_none() && command.is_none() { "Ctrl-C ends" } else { "recording" };
     let mut progress = Progress::new(hint);
     let mut limits = Limits { duration: args.duration, target, interrupted: false };
     let outcome = loop {

@@ -5,7 +5,10 @@
 //! run and carry the clock of the samples, so even a process that has ended before anyone could
 //! look at it in /proc has known mappings.
 
-use std::{collections::BTreeMap, os::fd::BorrowedFd};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    os::fd::BorrowedFd,
+};
 
 use anyhow::{Context, Result};
 use perf_event::{Builder, Clock, SampleFlag, Sampler, data, events::Software};
@@ -68,11 +71,11 @@ impl TaskEvents {
     /// The kernel does not allow it.
     pub fn follow_cpus(&mut self) -> Result<()> {
         for cpu in machine::online_cpus()? {
-            if !self.samplers.contains_key(&cpu) {
+            if let Entry::Vacant(entry) = self.samplers.entry(cpu) {
                 let sampler = open(cpu).with_context(|| {
                     format!("cannot follow the processes of CPU {cpu} with perf_event_open")
                 })?;
-                self.samplers.insert(cpu, sampler);
+                entry.insert(sampler);
             }
         }
         Ok(())

@@ -196,6 +196,12 @@ impl<'a> Converter<'a> {
         for index in self.profile.tables.stacks.frames(stack) {
             self.frames(index, &mut frames);
         }
+        if frames.is_empty() {
+            // No stack at all would be taken for an idle thread.
+            let frame = fxprof::Frame::Label(self.out.intern_string(summary::NO_STACK));
+            let category_pair = fxprof::CategoryHandle::OTHER.into();
+            frames.push(FrameInfo { frame, category_pair, flags: FrameFlags::empty() });
+        }
         self.out.intern_stack_frames(thread, frames.into_iter().rev())
     }
 
@@ -308,7 +314,9 @@ mod tests {
         });
         assert_eq!(cpu.sum::<u64>(), 23 * (example::PERIOD / 1000));
         let strings = threads[0]["stringArray"].as_array().unwrap();
-        for name in ["fast_copy", "work", "main", "memcpy", "[stack cut]", "[libfoo.so]"] {
+        for name in
+            ["fast_copy", "work", "main", "memcpy", "[stack cut]", "[libfoo.so]", "[no stack]"]
+        {
             assert!(strings.iter().any(|string| string == name), "{name}");
         }
         let libraries = file["libs"].as_array().unwrap();

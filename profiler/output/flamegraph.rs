@@ -8,9 +8,10 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::str::FromStr;
 
 use anyhow::{Context, Result};
-use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
+use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap, SearchColor};
 use inferno::flamegraph::{self as inferno_flamegraph, Direction, Options, TextTruncateDirection};
 
 use super::fold::{Fold, Label, fold};
@@ -88,7 +89,9 @@ fn options(profile: &Profile) -> Options<'static> {
     options.direction = Direction::Inverted;
     options.title = summary::title(profile);
     options.subtitle = Some(summary::origin(profile));
-    options.count_name = "samples".into();
+    if let Ok(color) = SearchColor::from_str("#f26bff") {
+        options.search_color = color;
+    }
     options.name_type = String::new();
     options.bgcolors = Some(BackgroundColor::Flat(Color { r: 255, g: 255, b: 255 }));
     options.font_width = 0.6;
@@ -153,6 +156,31 @@ mod tests {
         assert!(svg.contains("…") && svg.contains("&lt;end&gt;"));
         assert!(svg.len() < 80_000, "{}", svg.len());
         assert!(!svg.chars().any(|c| c.is_control() && c != '\n'));
+    }
+
+    #[test]
+    fn no_name_costs_samples() {
+        let mut profile = example::empty();
+        let names =
+            ["", " ", "a 5", "a 5 6", "# x", ";;", "1", "\u{85}", "a\u{2028}b", "_[k]", "--"];
+        for name in names {
+            example::add(&mut profile, &[name]);
+            let thread = example::thread(&mut profile, 30, 30, name, name);
+            example::samples(&mut profile, thread, &[], 1);
+        }
+        let all = format!("<title>all ({} samples, 100%)</title>", 2 * names.len());
+        assert!(draw(&profile).contains(&all));
+    }
+
+    #[test]
+    fn many_reasons_take_more_lines() {
+        let mut profile = example::profile();
+        for reason in 0..8 {
+            profile.stats.unwind_failed.insert(format!("reason number {reason}"), 1);
+        }
+        let svg = draw(&profile);
+        assert_eq!(svg.matches("class=\"counts\"").count(), 3);
+        assert!(svg.contains("<svg id=\"frames\" y=\"78\""));
     }
 
     #[test]

@@ -7,11 +7,20 @@
 use anyhow::{Context, Result};
 use inferno::flamegraph::color::Color;
 
-use super::{palette, summary};
+use super::{palette, summary, text};
 use crate::model::{GroupBy, Profile, View};
 
-/// Pixels that are added above the frames, for two more lines.
-const ROOM: i64 = 44;
+/// Pixels that are added above the frames for the legend.
+const ROOM: i64 = 27;
+
+/// Pixels between two lines of counts.
+const LINE: i64 = 17;
+
+/// Characters of a line of counts, so that it fits into 1200 pixels.
+const WIDTH: usize = 165;
+
+/// Where the first line of counts stands, pixels from the top.
+const COUNTS: i64 = 67;
 
 /// Where inferno draws the line of details, pixels from the top, at its font size of 12.
 const DETAILS: i64 = 64;
@@ -19,18 +28,21 @@ const DETAILS: i64 = 64;
 /// Where it draws what a search matched, pixels from the bottom.
 const MATCHED: i64 = 11;
 
-/// The width of a character of the legend, pixels, as near as can be said without the font.
-const CHARACTER: f64 = 6.5;
+/// The width of a character of the legend, pixels: 0.6 of the size in nearly all monospace fonts.
+const CHARACTER: f64 = 7.2;
 
 /// Finishes inferno's `svg` of `profile`, of which `cut` says what is not drawn.
 pub fn finish(svg: &str, profile: &Profile, view: &View, cut: Option<String>) -> Result<String> {
     let changed = || "inferno draws its flame graph in another way than rprof knows";
     let height = between(svg, " height=\"", "\"").with_context(changed)?;
-    let taller = height.parse::<i64>().with_context(changed)? + ROOM;
+    let counts = [summary::counts(profile)].into_iter().chain(cut).collect::<Vec<_>>().join(" · ");
+    let counts = text::wrap(&counts, WIDTH);
+    let room = ROOM + counts.len() as i64 * LINE;
+    let taller = height.parse::<i64>().with_context(changed)? + room;
     let box_before = between(svg, " viewBox=\"", &format!("{height}\"")).with_context(changed)?;
     let background = "fill=\"url(#background)\"/>";
     // What a search matched stands below the frames, out of sight: up to the line of details.
-    let matched = DETAILS + ROOM - (taller - ROOM - MATCHED);
+    let matched = DETAILS + room - (taller - room - MATCHED);
     let shift = |id: &str, by: i64| {
         let text = format!("<text id=\"{id}\"");
         (text.clone(), format!("{text} transform=\"translate(0,{by})\""))
@@ -44,11 +56,11 @@ pub fn finish(svg: &str, profile: &Profile, view: &View, cut: Option<String>) ->
         ),
         (
             format!("height=\"{height}\" {background}"),
-            format!("height=\"{taller}\" {background}{}", additions(profile, view, cut)),
+            format!("height=\"{taller}\" {background}{}", additions(profile, view, &counts)),
         ),
-        shift("details", ROOM),
+        shift("details", room),
         shift("matched", matched),
-        ("<svg id=\"frames\"".to_owned(), format!("<svg id=\"frames\" y=\"{ROOM}\"")),
+        ("<svg id=\"frames\"".to_owned(), format!("<svg id=\"frames\" y=\"{room}\"")),
     ];
     let mut out = String::with_capacity(svg.len() + 8192);
     let mut rest = svg;
@@ -68,25 +80,29 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
 }
 
 /// Style, script, counts and legend.
-fn additions(profile: &Profile, view: &View, cut: Option<String>) -> String {
+fn additions(profile: &Profile, view: &View, counts: &[String]) -> String {
     let source = &profile.source;
     // Only where each sample stands for the same time is a frame's time known from its width.
     let even = source.value.unit == "nanoseconds"
         && profile.count().checked_mul(source.period) == Some(profile.value());
-    let counts = [summary::counts(profile)].into_iter().chain(cut).collect::<Vec<_>>().join(" · ");
-    format!(
+    let mut out = format!(
         "<style>{}</style><script type=\"text/ecmascript\"><![CDATA[var ns_per_sample = {};\n{}]]>\
-         </script><text id=\"counts\" x=\"50%\" y=\"67\">{}</text>{}",
+         </script>",
         include_str!("flamegraph.css"),
         if even { source.period } else { 0 },
         include_str!("flamegraph.js"),
-        escape(&counts),
-        legend(view)
-    )
+    );
+    let mut y = COUNTS;
+    for line in counts {
+        let line = escape(line.trim());
+        out += &format!("<text class=\"counts\" x=\"50%\" y=\"{y}\">{line}</text>");
+        y += LINE;
+    }
+    out + &legend(view, y - 6)
 }
 
-/// A coloured square and a word for each kind, around the middle of the picture.
-fn legend(view: &View) -> String {
+/// A coloured square and a word for each kind, around the middle of the picture at height `y`.
+fn legend(view: &View, y: i64) -> String {
     let root = match view.by {
         GroupBy::Comm => "command",
         GroupBy::Process => "process",
@@ -98,7 +114,7 @@ fn legend(view: &View) -> String {
     let width = |word: &str| 17.0 + word.len() as f64 * CHARACTER + 16.0;
     let all: f64 = entries.iter().map(|(_, word)| width(word)).sum();
     // Lengths in per cent follow the window; what is inside is measured from there.
-    let mut out = "<svg id=\"legend\" x=\"50%\" y=\"78\" overflow=\"visible\">".to_owned();
+    let mut out = format!("<svg id=\"legend\" x=\"50%\" y=\"{y}\" overflow=\"visible\">");
     let mut x = -all / 2.0;
     for (kind, word) in entries {
         let Color { r, g, b } = palette::typical(kind);

@@ -127,9 +127,17 @@ impl Builder<'_> {
         for sample in &samples {
             let mut label =
                 threads.entry(sample.thread).or_insert_with(|| self.labels(sample.thread)).clone();
-            label.push(proto::Label { key: cpu, num: sample.cpu.into(), ..Default::default() });
+            // A number of 0 without a unit is no label at all; this is the unit that pprof itself
+            // would take.
+            let num = sample.cpu.into();
+            label.push(proto::Label { key: cpu, num, num_unit: cpu, ..Default::default() });
+            let mut location_id: Vec<u64> =
+                profile.tables.stacks.frames(sample.stack).map(location_id).collect();
+            if location_id.is_empty() {
+                location_id.push(NO_STACK);
+            }
             self.out.sample.push(proto::Sample {
-                location_id: profile.tables.stacks.frames(sample.stack).map(location_id).collect(),
+                location_id,
                 value: vec![sample.count as i64, sample.value as i64],
                 label,
             });
@@ -204,13 +212,20 @@ impl Builder<'_> {
             let location = proto::Location { id, mapping_id, address, line, is_folded: false };
             self.out.location.push(location);
         }
+        let next = functions.len() as u64 + 1;
+        if self.out.sample.iter().any(|sample| sample.location_id == [NO_STACK]) {
+            let line = vec![proto::Line { function_id: next, line: 0 }];
+            self.out.location.push(proto::Location { id: NO_STACK, line, ..Default::default() });
+            let name = self.string(summary::NO_STACK);
+            self.out.function.push(proto::Function { id: next, name, ..Default::default() });
+        }
         for (id, index) in (1..).zip(functions.since(0)) {
             let unknown = Function { name: 0, system_name: 0, file: 0 };
             let function = tables.functions.get(*index).copied().unwrap_or(unknown);
             let name = self.model(function.name);
             // Two names that are the same make pprof take the name for a mangled one, and strip
             // what is in brackets: `<Vec<T> as Drop>::drop` became `::drop`.
-            let bracket = tables.strings.get(function.name).contains(['<', '(', '[']);
+            let bracket = tables.strings.get(function.name).contains(['<', '(']);
             let plain = function.name == function.system_name && bracket;
             let system_name = if plain { 0 } else { self.model(function.system_name) };
             let filename = self.model(function.file);
@@ -220,9 +235,12 @@ impl Builder<'_> {
     }
 }
 
-/// The id of a frame's location; ids start at 1.
+/// The location of samples without a stack, which pprof would leave out of every view.
+const NO_STACK: u64 = 1;
+
+/// The id of a frame's location; 0 means none.
 fn location_id(frame: u32) -> u64 {
-    u64::from(frame) + 1
+    u64::from(frame) + NO_STACK + 1
 }
 
 /// The program that a profile is of, which readers name first: the file that is in the user stacks
@@ -270,6 +288,10 @@ mod tests {
         proto::Profile::decode(&*message).unwrap()
     }
 
+    fn function(message: &proto::Profile, id: u64) -> &proto::Function {
+        message.function.iter().find(|function| function.id == id).unwrap()
+    }
+
     fn text(message: &proto::Profile, index: i64) -> &str {
         &message.string_table[index as usize]
     }
@@ -312,7 +334,7 @@ mod tests {
         let names: Vec<_> = location
             .line
             .iter()
-            .map(|line| text(&message, message.function[line.function_id as usize - 1].name))
+            .map(|line| text(&message, function(&message, line.function_id).name))
             .collect();
         assert_eq!(names, ["fast_copy", "copy_all", "work"]);
         assert_eq!(location.line[2].line, 8);
@@ -324,10 +346,11 @@ mod tests {
         let ids: HashSet<u64> = message.location.iter().map(|location| location.id).collect();
         assert_eq!(ids.len(), message.location.len());
         for sample in &message.sample {
+            assert!(!sample.location_id.is_empty());
             assert!(sample.location_id.iter().all(|id| ids.contains(id)));
         }
         for line in message.location.iter().flat_map(|location| &location.line) {
-            assert!(line.function_id >= 1 && line.function_id <= message.function.len() as u64);
+            assert!(!text(&message, function(&message, line.function_id).name).is_empty());
         }
         for location in &message.location {
             assert!(location.mapping_id <= message.mapping.len() as u64);

@@ -48,7 +48,9 @@ impl Output for Report {
         let tally = tally(profile, view);
         let first = format!("{}: {}", summary::title(profile), summary::origin(profile));
         let header = [first, summary::counts(profile), summary::cost(profile)];
-        for line in header.iter().flat_map(|line| wrap(line, self.width)) {
+        for line in
+            header.iter().flat_map(|line| text::wrap(line, self.width.unwrap_or(usize::MAX)))
+        {
             writeln!(out, "{line}")?;
         }
         writeln!(out)?;
@@ -67,6 +69,7 @@ impl Report {
         let all = profile.count();
         let unit = &profile.source.value.unit;
         let value = heading(unit);
+        let most = rows.iter().map(|row| row.total_value).max().unwrap_or_default();
         let columns = [
             right("SELF"),
             right(value),
@@ -82,11 +85,11 @@ impl Report {
                 let file = row.binary.rsplit('/').next().unwrap_or_default();
                 vec![
                     text::percent(row.own, all),
-                    text::quantity(row.own_value, unit),
+                    text::cell(row.own_value, most, unit),
                     text::percent(row.total, all),
-                    text::quantity(row.total_value, unit),
+                    text::cell(row.total_value, most, unit),
                     text::shorten(&text::clean(file), BINARY).into_owned(),
-                    text::clean(&row.name).into_owned() + mark(row.kind),
+                    text::clean(&row.name).into_owned() + mark(row),
                 ]
             })
             .collect();
@@ -110,6 +113,7 @@ impl Report {
             GroupBy::Cgroup => "CGROUP",
         };
         let unit = &profile.source.value.unit;
+        let most = rows.iter().map(|row| row.value).max().unwrap_or_default();
         let columns = [right("SHARE"), right(heading(unit)), right("SAMPLES"), left(what)];
         let cells: Vec<Vec<String>> = rows
             .iter()
@@ -117,7 +121,7 @@ impl Report {
             .map(|row| {
                 vec![
                     text::percent(row.samples, profile.count()),
-                    text::quantity(row.value, unit),
+                    text::cell(row.value, most, unit),
                     text::thousands(row.samples),
                     text::clean(&row.name).into_owned(),
                 ]
@@ -139,9 +143,10 @@ fn heading(unit: &str) -> &'static str {
     }
 }
 
-/// What is said after a name that colour would say elsewhere.
-fn mark(kind: NameKind) -> &'static str {
-    match kind {
+/// What is said after a name that colour would say elsewhere; a name in brackets is no function.
+fn mark(row: &Function) -> &'static str {
+    match row.kind {
+        _ if row.name.starts_with('[') => "",
         NameKind::Kernel => " [kernel]",
         NameKind::Jit => " [JIT]",
         NameKind::Inlined => " [inlined]",
@@ -155,23 +160,6 @@ fn more(all: usize, shown: usize, what: &str, out: &mut dyn Write) -> Result<()>
         writeln!(out, "… and {} more {what}", text::thousands((all - shown) as u64))?;
     }
     Ok(())
-}
-
-/// `line` broken at its dots where it is wider than the terminal.
-fn wrap(line: &str, width: Option<usize>) -> Vec<String> {
-    let limit = width.unwrap_or(usize::MAX);
-    let mut lines: Vec<String> = Vec::new();
-    for part in line.split(" · ") {
-        match lines.last_mut() {
-            Some(last) if last.chars().count() + 3 + part.chars().count() <= limit => {
-                last.push_str(" · ");
-                last.push_str(part);
-            }
-            Some(_) => lines.push(format!("  {part}")),
-            None => lines.push(part.to_owned()),
-        }
-    }
-    lines
 }
 
 /// The report for programs, with all functions:
@@ -251,25 +239,25 @@ mod tests {
 
     #[test]
     fn the_table_lines_up_and_stays_within_the_terminal() {
-        let text = write(&Report { limit: 4, width: Some(64) });
+        let text = write(&Report { limit: 4, width: Some(66) });
         let lines: Vec<&str> = text.lines().collect();
         let table = lines.iter().position(|line| line.contains("FUNCTION")).unwrap();
         assert_eq!(
             lines[table..],
             [
-                "  SELF     TIME   TOTAL     TIME  BINARY     FUNCTION",
-                "30.43%  70.7 ms  30.43%  70.7 ms  app        fast_copy [inlined]",
-                "21.74%  50.5 ms  21.74%  50.5 ms  [jit]      [jit] [JIT]",
-                "17.39%  40.4 ms  17.39%  40.4 ms  libc.so.6  memcpy",
-                " 8.70%  20.2 ms   8.70%  20.2 ms  libfoo.so  [libfoo.so]",
+                "  SELF      TIME   TOTAL      TIME  BINARY     FUNCTION",
+                "30.43%  70.71 ms  30.43%  70.71 ms  app        fast_copy [inlined]",
+                "21.74%  50.51 ms  21.74%  50.51 ms  [jit]      [jit]",
+                "17.39%  40.40 ms  17.39%  40.40 ms  libc.so.6  memcpy",
+                " 8.70%  20.20 ms   8.70%  20.20 ms  libfoo.so  [libfoo.so]",
                 "… and 10 more functions",
                 "",
-                " SHARE     TIME  SAMPLES  COMMAND",
-                "78.26%   181 ms       18  app",
-                "21.74%  50.5 ms        5  node",
+                " SHARE       TIME  SAMPLES  COMMAND",
+                "78.26%  181.82 ms       18  app",
+                "21.74%   50.51 ms        5  node",
             ]
         );
-        assert!(lines.iter().all(|line| line.chars().count() <= 64), "{text}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 66), "{text}");
     }
 
     #[test]

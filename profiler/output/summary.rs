@@ -9,6 +9,9 @@ use crate::model::Profile;
 
 use super::text::{clean, percent, quantity, shorten, thousands};
 
+/// What stands for the stack of a sample that has none, where readers drop an empty one.
+pub const NO_STACK: &str = "[no stack]";
+
 /// Characters of a target that are shown.
 const TARGET: usize = 80;
 

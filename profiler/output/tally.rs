@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{NameKind, Profile, Table, View};
+use super::summary;
+use crate::model::{Name, NameKind, Profile, Table, View};
 
 /// One function of one binary.
 #[derive(Clone, Debug, Serialize)]
@@ -59,12 +60,9 @@ fn word<S: Serializer>(kind: &NameKind, serializer: S) -> Result<S::Ok, S::Error
 pub fn tally(profile: &Profile, view: &View) -> Tally {
     let mut functions = functions(profile);
     functions.sort_by(|a, b| {
-        let counts = |row: &Function| (row.own, row.total);
-        let names = |row: &Function| (row.kind, row.binary.clone());
-        counts(b)
-            .cmp(&counts(a))
-            .then_with(|| a.name.cmp(&b.name))
-            .then_with(|| names(a).cmp(&names(b)))
+        (b.own, b.total)
+            .cmp(&(a.own, a.total))
+            .then_with(|| (&a.name, a.kind, &a.binary).cmp(&(&b.name, b.kind, &b.binary)))
     });
     let mut groups: HashMap<String, Command> = HashMap::new();
     for sample in &profile.samples {
@@ -101,12 +99,12 @@ fn functions(profile: &Profile) -> Vec<Function> {
         for frame in tables.stacks.frames(stack) {
             functions.extend_from_slice(known.entry(frame).or_insert_with(|| {
                 let binary = tables.binary_path(frame);
-                let key = |name: crate::model::Name| (name.text.into_owned(), name.kind, binary);
+                let key = |name: Name<'_>| (name.text.into_owned(), name.kind, binary);
                 tables.names(frame).map(|name| table.intern(key(name))).collect()
             }));
         }
         if functions.is_empty() {
-            functions.push(table.intern(("[no stack]".into(), NameKind::Unknown, "")));
+            functions.push(table.intern((summary::NO_STACK.into(), NameKind::Unknown, "")));
         }
         rows.extend(table.since(rows.len()).map(|(name, kind, binary)| Function {
             name: name.clone(),

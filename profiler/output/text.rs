@@ -61,6 +61,22 @@ pub fn folded(text: &str) -> String {
     text
 }
 
+/// `line` broken at its dots where it has more than `limit` characters; what follows is indented.
+pub fn wrap(line: &str, limit: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in line.split(" · ") {
+        match lines.last_mut() {
+            Some(last) if last.chars().count() + 3 + part.chars().count() <= limit => {
+                last.push_str(" · ");
+                last.push_str(part);
+            }
+            Some(_) => lines.push(format!("  {part}")),
+            None => lines.push(part.to_owned()),
+        }
+    }
+    lines
+}
+
 /// A count with its thousands set apart: `1,234,567`.
 pub fn thousands(count: u64) -> String {
     let digits = count.to_string();
@@ -79,24 +95,36 @@ pub fn percent(part: u64, whole: u64) -> String {
     format!("{:.2}%", 100.0 * part as f64 / whole.max(1) as f64)
 }
 
-/// A value in its unit, with three digits or more: `1.23 s`, `45.6 MB`, `1,234 cycles`.
+/// A value in its unit, to three digits: `1.23 s`, `45.6 MB`, `1,234 cycles`.
 pub fn quantity(value: u64, unit: &str) -> String {
-    const TIMES: &[(&str, f64)] = &[("s", 1e9), ("ms", 1e6), ("µs", 1e3), ("ns", 1.0)];
-    const BYTES: &[(&str, f64)] = &[("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)];
-    let scale = match unit {
-        "nanoseconds" => TIMES,
-        "bytes" => BYTES,
-        _ => return format!("{} {unit}", thousands(value)),
-    };
-    let amount = value as f64;
-    let (name, size) =
-        scale.iter().find(|(_, size)| amount >= *size).or(scale.last()).unwrap_or(&("", 1.0));
-    match amount / size {
-        scaled if *size == 1.0 => format!("{scaled:.0} {name}"),
-        scaled if scaled < 10.0 => format!("{scaled:.2} {name}"),
-        scaled if scaled < 100.0 => format!("{scaled:.1} {name}"),
-        scaled => format!("{} {name}", thousands(scaled as u64)),
+    let (name, size) = scale(value, unit);
+    match value / size {
+        _ if size == 1 => format!("{} {name}", thousands(value)),
+        ..10 => format!("{:.2} {name}", value as f64 / size as f64),
+        10..100 => format!("{:.1} {name}", value as f64 / size as f64),
+        _ => format!("{} {name}", thousands((value + size / 2) / size)),
     }
+}
+
+/// As `quantity`, but in the unit that suits `most` and always to two places, so that a column
+/// whose greatest value is `most` compares at a glance.
+pub fn cell(value: u64, most: u64, unit: &str) -> String {
+    match scale(most, unit) {
+        (name, 1) => format!("{} {name}", thousands(value)),
+        (name, size) => format!("{:.2} {name}", value as f64 / size as f64),
+    }
+}
+
+/// The unit that `value` is best told in, and its size in `unit`.
+fn scale(value: u64, unit: &str) -> (&str, u64) {
+    const TIMES: &[(&str, u64)] = &[("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1000)];
+    const BYTES: &[(&str, u64)] = &[("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)];
+    let (scale, smallest) = match unit {
+        "nanoseconds" => (TIMES, "ns"),
+        "bytes" => (BYTES, "B"),
+        _ => (&[][..], unit),
+    };
+    scale.iter().find(|(_, size)| value >= *size).copied().unwrap_or((smallest, 1))
 }
 
 #[cfg(test)]
@@ -133,6 +161,12 @@ mod tests {
     }
 
     #[test]
+    fn lines_break_between_parts() {
+        assert_eq!(wrap("one · two · three", 11), ["one · two", "  three"]);
+        assert_eq!(wrap("one · two · three", usize::MAX), ["one · two · three"]);
+    }
+
+    #[test]
     fn numbers_read_well() {
         assert_eq!(thousands(1_234_567), "1,234,567");
         assert_eq!(thousands(123), "123");
@@ -143,5 +177,6 @@ mod tests {
         assert_eq!(quantity(123_456_000_000_000, "nanoseconds"), "123,456 s");
         assert_eq!(quantity(1500, "bytes"), "1.50 kB");
         assert_eq!(quantity(1500, "cycles"), "1,500 cycles");
+        assert_eq!(cell(20_000_000, 1_230_000_000, "nanoseconds"), "0.02 s");
     }
 }

@@ -161,7 +161,9 @@ fn answer(question: Question) -> impl Iterator<Item = Named> {
             .collect(),
     };
     let named = frames.into_iter().zip(symbols);
-    named.filter(|(_, symbols)| !symbols.is_empty()).map(|(frame, symbols)| Named { frame, symbols })
+    named
+        .filter(|(_, symbols)| !symbols.is_empty())
+        .map(|(frame, symbols)| Named { frame, symbols })
 }
 
 fn jit_symbol(name: String) -> Symbol {

@@ -225,7 +225,8 @@ fn map(regions: &mut Vec<Region>, mapping: Mapping) {
         let mut head = region.clone();
         head.mapping.end = start;
         let mut tail = region;
-        tail.mapping.offset = tail.mapping.offset.wrapping_add(end.wrapping_sub(tail.mapping.start));
+        tail.mapping.offset =
+            tail.mapping.offset.wrapping_add(end.wrapping_sub(tail.mapping.start));
         tail.mapping.start = end;
         kept.extend([head, tail].into_iter().filter(|r| r.mapping.start < r.mapping.end));
     }

@@ -156,8 +156,11 @@ impl Stream for Sampling {
 /// A sampling event on one CPU, for all processes. It runs from the moment it is opened, but
 /// samples go nowhere until a program is attached.
 fn event(hardware: bool, frequency: u64, cpu: usize) -> io::Result<Counter> {
-    let mut builder =
-        if hardware { Builder::new(Hardware::CPU_CYCLES) } else { Builder::new(Software::CPU_CLOCK) };
+    let mut builder = if hardware {
+        Builder::new(Hardware::CPU_CYCLES)
+    } else {
+        Builder::new(Software::CPU_CLOCK)
+    };
     builder
         .any_pid()
         .one_cpu(cpu)

@@ -121,15 +121,22 @@ pub fn name_kernel(
         question.addresses[..chunk.len()].copy_from_slice(chunk);
         let answer = ask(map, program, &question);
         names.extend((0..chunk.len()).map(|i| {
-            let text: Vec<u8> =
-                answer.as_ref()?.names[i].iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
+            let text: Vec<u8> = answer.as_ref()?.names[i]
+                .iter()
+                .map(|&c| c as u8)
+                .take_while(|&c| c != 0)
+                .collect();
             parse_symbol(&String::from_utf8_lossy(&text))
         }));
     }
     names
 }
 
-fn ask(map: &MapMut<'_>, program: &ProgramMut<'_>, question: &bpf::symbols) -> Option<bpf::symbols> {
+fn ask(
+    map: &MapMut<'_>,
+    program: &ProgramMut<'_>,
+    question: &bpf::symbols,
+) -> Option<bpf::symbols> {
     let key = 0u32.to_ne_bytes();
     map.update(&key, bpf::bytes(question), MapFlags::ANY).ok()?;
     program.test_run(ProgramInput::default()).ok()?;

@@ -149,28 +149,41 @@ impl Recording {
     fn samples(&mut self, source: &str, view: &View, detail: Detail) -> Vec<Sample> {
         let mut sum = Sum::new(detail);
         let (ids, cut) = self.ids("window");
-        let mut unreadable = u32::from(cut);
+        let (mut windows, mut strays) = (u64::from(cut), 0);
         for id in ids {
             match self.window(id, source, view) {
-                Ok(Some(samples)) => samples
-                    .into_iter()
-                    .filter(|sample| view.shows_time(sample.time))
-                    .for_each(|sample| sum.add(sample)),
-                Ok(None) => {}
-                Err(_) => unreadable += 1,
+                Ok(samples) => {
+                    for sample in samples.into_iter().flatten() {
+                        match self.knows(&sample) {
+                            true if view.shows_time(sample.time) => sum.add(sample),
+                            true => {}
+                            false => strays += 1,
+                        }
+                    }
+                }
+                Err(_) => windows += 1,
             }
         }
-        if unreadable > 0 {
-            let path = self.path.display();
-            self.remarks.push(format!("{path} is damaged: windows of its samples are lost"));
+        for (count, what) in [(windows, "windows of samples"), (strays, "samples without a stack")]
+        {
+            if count > 0 {
+                let path = self.path.display();
+                self.remarks.push(format!("{path} is damaged: {count} {what} are left out"));
+            }
         }
         sum.finish()
     }
 
+    /// False if what a sample refers to is in a part of the dictionary that is lost.
+    fn knows(&self, sample: &Sample) -> bool {
+        sample.stack as usize <= self.tables.stacks.len()
+            && (sample.thread as usize) < self.tables.threads.len()
+    }
+
     fn window(&self, id: i64, source: &str, view: &View) -> Result<Option<Vec<Sample>>> {
-        let mut statement = self
-            .db
-            .prepare_cached("SELECT data FROM window WHERE id = ?1 AND source = ?2 AND end > ?3 AND start < ?4")?;
+        let mut statement = self.db.prepare_cached(
+            "SELECT data FROM window WHERE id = ?1 AND source = ?2 AND end > ?3 AND start < ?4",
+        )?;
         let (from, to) = (view.from.unwrap_or(0) as i64, view.to.map_or(i64::MAX, |to| to as i64));
         let blob: Option<Vec<u8>> = statement
             .query_row(rusqlite::params![id, source, from, to], |row| row.get(0))
@@ -277,7 +290,7 @@ fn check_format(path: &Path) -> Result<()> {
     let kind = match &header[..] {
         [] => "it is empty",
         header if header.starts_with(b"PERFILE2") => "it is perf's; record anew with rprof record",
-        header if header.starts_with(&[0x1f, 0x8b]) => "it is gzip, perhaps a pprof profile",
+        [0x1f, 0x8b, ..] => "it is gzip, perhaps a pprof profile",
         header if header.starts_with(b"\x7fELF") => "it is a program",
         header if header.starts_with(b"<?xml") || header.starts_with(b"<svg") => "it is XML",
         header if !header.starts_with(b"SQLite format 3\0") => "its format is not known",
@@ -317,6 +330,7 @@ fn connect(path: &Path) -> Result<Connection> {
     db.busy_timeout(std::time::Duration::from_secs(5)).with_context(cannot)?;
     // Without this SQLite refuses a file that is shorter than its header says; with it, the pages
     // that are there can be read. The connection writes nothing.
-    db.execute_batch("PRAGMA writable_schema = ON; PRAGMA query_only = ON;").with_context(cannot)?;
+    db.execute_batch("PRAGMA writable_schema = ON; PRAGMA query_only = ON;")
+        .with_context(cannot)?;
     Ok(db)
 }

@@ -115,8 +115,7 @@ impl Writer {
         let last = info.complete;
         self.windows.resize_with(sources.len(), Window::default);
         let path = self.path.display();
-        let transaction =
-            self.db.transaction().with_context(|| format!("cannot write {path}"))?;
+        let transaction = self.db.transaction().with_context(|| format!("cannot write {path}"))?;
         put(&transaction, "info", info)?;
         self.segment.named.extend_from_slice(named);
         self.segment.write(&transaction, tables, last)?;

@@ -21,9 +21,9 @@ use super::x86::{self, CfiRow, Slice, Storage};
 pub const MAX_ROWS: u64 = 16 << 20;
 /// The most functions of one file; LLVM has 160,000.
 pub const MAX_FUNCTIONS: u64 = 4 << 20;
-/// The most bytes of instructions interpreted for one file. Each function interprets those of its
-/// CIE too, so the section's size does not bound it.
-const MAX_WORK: u64 = 128 << 20;
+/// The most bytes interpreted for each byte of a section. Each function interprets the
+/// instructions of its CIE too, so the size alone does not bound it; real sections have 2.
+const MAX_WORK: u64 = 8;
 
 /// From `offset` bytes behind the start of its function on, `rule` applies.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,7 @@ pub(super) struct Frames {
     pub rules: RuleTable,
     pub facts: Facts,
     work: u64,
+    max_work: u64,
 }
 
 /// Which of the two forms a section has; they differ in how entries name their CIE.
@@ -70,6 +71,7 @@ impl Frames {
             rules: RuleTable::with_limit(MAX_FILE_RULES),
             facts: Facts::default(),
             work: 0,
+            max_work: 0,
         }
     }
 
@@ -108,6 +110,7 @@ impl Frames {
     where
         S: UnwindSection<Slice<'a>>,
     {
+        self.max_work += MAX_WORK * data.len() as u64;
         let mut cies: HashMap<usize, CommonInformationEntry<Slice<'a>>> = HashMap::new();
         let mut context = UnwindContext::new_in();
         let mut offset = 0;
@@ -159,7 +162,7 @@ impl Frames {
     {
         self.facts.functions += 1;
         self.work += (fde.entry_len() + fde.cie().entry_len()) as u64;
-        bound("bytes of instructions", self.work, MAX_WORK)?;
+        bound("bytes of instructions", self.work, self.max_work)?;
         bound("functions", self.facts.functions, MAX_FUNCTIONS)?;
         let (start, end) = (fde.initial_address(), fde.end_address());
         if end <= start || u32::try_from(end - start).is_err() {

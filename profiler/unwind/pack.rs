@@ -204,3 +204,81 @@ impl Packer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rule::{Kind, Rule};
+    use super::*;
+
+    /// xorshift64.
+    fn below(seed: &mut u64, limit: u64) -> u64 {
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        *seed % limit
+    }
+
+    /// Three layers of functions anywhere in three pages, of a few rows each.
+    fn random(seed: &mut u64) -> (Frames, Layers) {
+        let mut frames = Frames::new();
+        let mut layers = [0; 3];
+        for layer in &mut layers {
+            for _ in 0..below(seed, 12) {
+                // Odd, so that no hole before it counts as padding.
+                let start = 0x1_0000 + below(seed, 0x3_0000) | 1;
+                let first = frames.rows.len();
+                let mut offset = 0;
+                for _ in 0..=below(seed, 4) {
+                    let rule = Rule::plain(Kind::Sp, 8 * below(seed, 9) as i32);
+                    frames.row(first, offset, rule);
+                    offset += below(seed, 0x8000) as u32;
+                }
+                frames.span(start, start + 1 + below(seed, 0x1_8000), first);
+            }
+            *layer = frames.spans.len();
+        }
+        (frames, layers)
+    }
+
+    /// The rule at `address`, as one would look for it by hand.
+    fn expected(frames: &Frames, layers: Layers, address: u64) -> Option<Rule> {
+        let starts = [0, layers[0], layers[1]];
+        starts.iter().zip(layers).find_map(|(&from, to)| {
+            let spans = &frames.spans[from..to];
+            let start = spans.iter().map(|span| span.start).filter(|start| *start <= address);
+            let start = start.max()?;
+            let span = spans.iter().find(|span| span.start == start)?;
+            let rows = &frames.rows[span.first as usize..(span.first + span.count) as usize];
+            let row = rows.iter().rfind(|row| span.origin + u64::from(row.offset) <= address)?;
+            (address < span.end).then(|| frames.rules.rules()[usize::from(row.rule)])
+        })
+    }
+
+    #[test]
+    fn layers_and_pages_agree_with_a_search_by_hand() {
+        let segment = |address, size| Segment { offset: 0, address, size, executable: true };
+        let segments = [segment(0x1_0123, 0x1_8000), segment(0x2_8000, 0x1_0000)];
+        let inside = |address: u64| {
+            let within = |s: &Segment| (s.address..s.address + s.size).contains(&address);
+            segments.iter().any(within)
+        };
+        let mut seed = 7;
+        for _ in 0..300 {
+            let (frames, layers) = random(&mut seed);
+            let by_hand: Vec<(u64, Rule)> = (0..200)
+                .map(|_| 0x1_0000 + below(&mut seed, 0x4_0000))
+                .chain(frames.spans.iter().flat_map(|span| [span.start, span.end, span.end - 1]))
+                .map(|address| (address, inside(address), expected(&frames, layers, address)))
+                .map(|(address, inside, rule)| (address, rule.filter(|_| inside)))
+                .map(|(address, rule)| (address, rule.unwrap_or(Rule::NONE)))
+                .collect();
+            let Ok(table) = pack(frames, layers, &segments) else {
+                assert!(by_hand.iter().all(|(_, rule)| *rule == Rule::NONE));
+                continue;
+            };
+            for (address, rule) in by_hand {
+                assert_eq!(table.lookup(address), rule, "{address:#x}");
+            }
+        }
+    }
+}

@@ -116,6 +116,43 @@ fn a_symbol_without_size_covers_up_to_the_next() {
 }
 
 #[test]
+fn stubs_are_named_after_the_function_they_call() {
+    for flags in [["-O2", "-Wl,-z,lazy"], ["-O2", "-Wl,-z,now"], ["-O2", "-fcf-protection=full"]] {
+        let built = Built::new("cc", "program.c", C, &flags);
+        let sections = run("objdump", &["-h", "program"], built.path());
+        let mut stubs = Vec::new();
+        for line in sections.lines().filter(|line| line.contains(" .plt")) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let number = |at: usize| u64::from_str_radix(words[at], 16).unwrap();
+            stubs.extend(number(3)..number(3) + number(2));
+        }
+        let image = Image::open_path(&built.program).unwrap();
+        let found = image.symbolize(&stubs);
+        let named = |name: &str| found.iter().filter(|symbols| names(symbols) == [name]).count();
+        assert_eq!((named("puts@plt"), named("getc@plt") + named("getchar@plt")), (16, 16));
+        let others = found.iter().flatten().filter(|symbol| !symbol.name.ends_with("@plt"));
+        assert_eq!(others.count(), 0);
+    }
+}
+
+#[test]
+fn detail_costs_and_is_chosen() {
+    use symbolizer::Detail;
+    let built = Built::new("cc", "program.c", C, &["-g", "-O2"]);
+    let outer = symbols(&built.program)["outer"];
+    let open = |detail| Image::open_path(&built.program).unwrap().with_detail(detail);
+    let plain = of_outer(&open(Detail::Names), outer);
+    assert!(plain.iter().all(|symbols| symbols.len() == 1 && symbols[0].file.is_none()));
+    assert_chain(&open(Detail::Own), outer);
+    run("objcopy", &["--only-keep-debug", "program", "program.debug"], built.path());
+    run("strip", &["program"], built.path());
+    run("objcopy", &["--add-gnu-debuglink=program.debug", "program"], built.path());
+    let own = of_outer(&open(Detail::Own), outer);
+    assert!(own.iter().all(|symbols| names(symbols) == ["outer"] && symbols[0].file.is_none()));
+    assert_chain(&open(Detail::Full), outer);
+}
+
+#[test]
 fn debug_file_by_link_and_checksum() {
     let built = Built::new("cc", "program.c", C, &["-g", "-O2", "-Wl,--build-id=none"]);
     let outer = symbols(&built.program)["outer"];

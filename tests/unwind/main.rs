@@ -1,6 +1,8 @@
 //! Unwind tables against gimli's own reading of the same files, compiled programs whose rules are
 //! known, and hostile files.
 
+#![allow(clippy::unwrap_used)]
+
 mod hostile;
 mod oracle;
 mod programs;

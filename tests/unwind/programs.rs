@@ -250,3 +250,34 @@ fn mappings_turn_into_addresses_of_the_file() {
         symbol.address() == address && symbol.name().is_ok_and(|symbol| symbol.contains(name))
     }));
 }
+
+#[test]
+fn go_programs_unwind_by_table_in_the_innermost_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, path) = (dir.path().join("main.go"), dir.path().join("program"));
+    let text = r#"
+        package main
+        //go:noinline
+        func leaf(x int) int { return x*3 + 1 }
+        //go:noinline
+        func calls(x int) int { var b [9]int; for i := range b { b[i] = leaf(x) }; return b[x] }
+        func main() { println(calls(1)) }
+    "#;
+    fs::write(&source, text).unwrap();
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).args([&path, &source]).env("GOCACHE", dir.path().join("cache"));
+    go.env("GO111MODULE", "off").env("CGO_ENABLED", "0");
+    if go.output().is_err() {
+        return;
+    }
+    run(&mut go);
+    let program = Program { _dir: dir, path };
+    let table = program.table();
+    let rsp = |cfa_offset| Rule { parameter: 7, ..Rule::plain(Kind::Register, cfa_offset) };
+    assert!(program.function("main.leaf").all(|pc| table.lookup(pc) == rsp(8)));
+    let calls = program.function("main.calls");
+    assert_eq!(table.lookup(calls.start), rsp(8));
+    let body = table.lookup((calls.start + calls.end) / 2);
+    assert_eq!((body.kind, body.rbp, body.rbp_offset), (Kind::Register, Rbp::Cfa, -16));
+    assert!(body.cfa_offset > 9 * 8);
+}
