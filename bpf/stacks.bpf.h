@@ -4,7 +4,7 @@
  *
  * A stack is identified by a 128-bit fingerprint of its addresses, under a key that is random for
  * each run. Its addresses go to user space once, ahead of the first sample that refers to them;
- * from then on a sample is 104 bytes whatever its depth. What was announced is remembered in a
+ * from then on a sample is 112 bytes whatever its depth. What was announced is remembered in a
  * table that is only a cache: where two stacks share a slot, the loser is announced again, so none
  * is ever lost to another or taken for another (a BPF_MAP_TYPE_STACK_TRACE does both), and the
  * table has no lock that a perf event could interrupt.
@@ -13,6 +13,7 @@
 #define RPROF_STACKS_BPF_H
 
 #include "kernel.h"
+#include "stack.h"
 #include "symbols.bpf.h"
 #include "target.bpf.h"
 #include "unwind.bpf.h"
@@ -22,11 +23,6 @@
 enum record_kind {
 	RECORD_SAMPLE = 1,
 	RECORD_STACK = 2,
-};
-
-struct fingerprint {
-	__u64 low;
-	__u64 high;
 };
 
 /* One sample; a fingerprint of zero means that there is no such stack. */
@@ -40,23 +36,32 @@ struct sample {
 	__u32 tid;
 	struct fingerprint kernel_stack;
 	struct fingerprint user_stack;
+	__u32 user_status; /* enum unwind_status */
+	__u32 unused;
 	char comm[TASK_COMM_LEN];   /* of the process */
 	char thread[TASK_COMM_LEN]; /* of the thread */
 };
 
-/* The addresses of one stack, leaf first. Only `depth` of them are sent. */
-struct stack {
-	__u32 kind;
-	__u32 depth;
-	struct fingerprint fingerprint;
-	__u64 addresses[STACK_DEPTH_MAX];
+/* 60 KiB: nearly all stacks are smaller, and those that are not are only cut for these samples. */
+#define SNAPSHOT_PAGES 15
+#define SNAPSHOT_BYTES (SNAPSHOT_PAGES * 4096)
+
+/*
+ * A sample whose user stack could not be followed because the tables of its process, or of code
+ * that it mapped just now, are not loaded yet: user space does it, from the top of the stack.
+ */
+struct snapshot {
+	struct sample sample;
+	__u64 ip;
+	__u64 sp;
+	__u64 bp;
+	__u64 bytes; /* of the stack that are sent, from sp on */
+	__u8 stack[SNAPSHOT_BYTES];
 };
 
-#define STACK_HEADER (sizeof(struct stack) - STACK_DEPTH_MAX * sizeof(__u64))
-
-/* These let BTF carry the two structs to Rust. */
-struct sample unused_sample SEC(".data.types");
+/* These let BTF carry the structs to Rust. */
 struct stack unused_stack SEC(".data.types");
+struct snapshot unused_snapshot SEC(".data.types");
 
 /* What happened to samples, read by user space while it runs. */
 struct counters {
@@ -65,14 +70,17 @@ struct counters {
 	__u64 stacks_lost;  /* the same, for addresses of a stack: its samples are lost too */
 	__u64 stacks_sent;
 	__u64 kernel_truncated; /* deeper than STACK_DEPTH_MAX */
-	__u64 user_truncated;
-	__u64 kernel_failed; /* in the kernel, but it gave no stack */
+	__u64 kernel_failed;    /* in the kernel, but it gave no stack */
+	__u64 snapshots;        /* user stacks left to user space */
 };
 
 struct counters counters = {};
 
 /* Key of the fingerprints, so that no program can aim at a collision. */
 const volatile __u64 fingerprint_key[2] = {1, 2};
+
+/* How many snapshots may still be sent; user space sets it anew whenever it has read some. */
+__u64 snapshots_left = 0;
 
 /* Bytes waiting in the ring buffer from which on user space is woken. */
 const volatile __u64 wakeup_bytes = 1 << 19;
@@ -107,6 +115,12 @@ struct {
 	__type(key, __u32);
 	__type(value, struct stack);
 } scratch SEC(".maps");
+
+/* Apart from the records, so that a storm of new processes costs no samples of others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 21);
+} snapshots SEC(".maps");
 
 /* Mixing step of MurmurHash3's 64-bit finalizer (public domain, Austin Appleby). */
 static __always_inline __u64 mix(__u64 x)
@@ -200,12 +214,59 @@ static __always_inline int lose_sample(void)
 	return 0;
 }
 
+/* Copies the user stack from sp on, up to the first page that is not there. */
+static __always_inline __u64 copy_stack(struct snapshot *snapshot)
+{
+	__u64 first = 4096 - (snapshot->sp & 4095), bytes = 0;
+
+	for (int i = 0; i < SNAPSHOT_PAGES; i++) {
+		/* To the end of a page each time: one read that begins in a page that is there and
+		 * ends in one that is not gives nothing. */
+		__u64 length = i ? 4096 : first;
+
+		if (bytes > SNAPSHOT_BYTES - 4096 || length > 4096)
+			break;
+		if (bpf_probe_read_user(snapshot->stack + bytes, length,
+					(const void *)(snapshot->sp + bytes)))
+			break;
+		bytes += length;
+	}
+	return bytes;
+}
+
+/* Leaves a user stack to user space. False if it may not or cannot. */
+static __always_inline bool send_snapshot(const struct unwind *unwind, const struct sample *sample)
+{
+	struct snapshot *snapshot;
+
+	if (!snapshots_left)
+		return false;
+	snapshot = bpf_ringbuf_reserve(&snapshots, sizeof(*snapshot), 0);
+	if (!snapshot)
+		return false;
+	snapshot->sample = *sample;
+	snapshot->ip = unwind->stack.addresses[0];
+	snapshot->sp = unwind->registers[REGISTER_SP];
+	snapshot->bp = unwind->registers[REGISTER_BP];
+	snapshot->bytes = copy_stack(snapshot);
+	bpf_ringbuf_submit(snapshot, BPF_RB_FORCE_WAKEUP);
+	snapshots_left--;
+	__sync_fetch_and_add(&counters.snapshots, 1);
+	return true;
+}
+
+static __always_inline bool needs_snapshot(__u32 status)
+{
+	return (status == UNWIND_NOT_LOADED || status == UNWIND_NO_MAPPING) && !is_exiting();
+}
+
 /* Takes one sample of the current task, if it is a target. */
 static __always_inline int take_sample(void *ctx, __u64 weight)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 id = bpf_get_current_pid_tgid();
 	struct sample sample = {.kind = RECORD_SAMPLE, .weight = weight};
+	struct unwind *unwind;
 	struct stack *stack;
 	__u32 zero = 0;
 
@@ -218,17 +279,20 @@ static __always_inline int take_sample(void *ctx, __u64 weight)
 		return 0;
 	sample.time = bpf_ktime_get_ns();
 	sample.cpu = bpf_get_smp_processor_id();
-	__sync_fetch_and_add(&counters.samples, 1);
-	if (!kernel_stack(ctx, stack, &sample.kernel_stack))
-		return lose_sample();
-	stack->depth = user_stack(ctx, stack->addresses);
-	if (stack->depth == STACK_DEPTH_MAX)
-		__sync_fetch_and_add(&counters.user_truncated, 1);
-	if (!keep_stack(stack, &sample.user_stack))
-		return lose_sample();
 	sample.cgroup = bpf_get_current_cgroup_id();
 	bpf_get_current_comm(sample.thread, sizeof(sample.thread));
 	BPF_CORE_READ_INTO(&sample.comm, task, group_leader, comm);
+	__sync_fetch_and_add(&counters.samples, 1);
+	if (!kernel_stack(ctx, stack, &sample.kernel_stack))
+		return lose_sample();
+	unwind = user_stack(sample.pid);
+	if (!unwind)
+		return 0;
+	sample.user_status = unwind->status;
+	if (needs_snapshot(unwind->status) && send_snapshot(unwind, &sample))
+		return 0;
+	if (!keep_stack(&unwind->stack, &sample.user_stack))
+		return lose_sample();
 	if (bpf_ringbuf_output(&records, &sample, sizeof(sample), wakeup_for(sample.pid)))
 		return lose_sample();
 	return 0;

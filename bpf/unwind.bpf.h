@@ -1,27 +1,384 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * User stacks. One function, user_stack(), is all that a source knows of them; what is inside may
- * change without any source noticing.
+ * User stacks of any program: by unwind tables where there are some, by a frame pointer where there
+ * are none (JIT code, assembly by hand, files without tables), and back to tables after that.
+ *
+ * One function, user_stack(), is all that a source knows of it. Each object has its own state, so
+ * a perf event may interrupt a probe that is unwinding. Everything of the user's is read with
+ * bpf_probe_read_user(), which never reads the kernel's memory, and the number of frames is
+ * bounded.
  */
 #ifndef RPROF_UNWIND_BPF_H
 #define RPROF_UNWIND_BPF_H
 
 #include "kernel.h"
+#include "stack.h"
+#include "tables.bpf.h"
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
 
-/* kernel.perf_event_max_stack is 127 unless an administrator changed it. */
-#define STACK_DEPTH_MAX 127
+/* How a user stack ended. profiler/model/ has the words for it. */
+enum unwind_status {
+	UNWIND_COMPLETE = 0,
+	UNWIND_NO_STACK,   /* a kernel thread, or memory that is gone already */
+	UNWIND_NO_MAPPING, /* a return address that is in no executable memory that we know of */
+	UNWIND_NO_ROW,     /* no table has the address, and there is no frame pointer either */
+	UNWIND_BAD_FRAME_POINTER,
+	UNWIND_UNREADABLE, /* a page of the stack that is not there */
+	UNWIND_TOO_DEEP,
+	UNWIND_NOT_LOADED, /* the process's tables are not here yet: frame pointers only */
+	UNWIND_32_BIT,
+	UNWIND_STATUS_MAX,
+};
+
+/* enum Kind and enum Rbp of profiler/unwind/rule.rs. */
+enum rule_kind {
+	RULE_NONE,
+	RULE_SP,
+	RULE_BP,
+	RULE_SP_DEREF,
+	RULE_BP_DEREF,
+	RULE_PLT,
+	RULE_SIGNAL,
+	RULE_REGISTER,
+	RULE_END,
+	RULE_ODD,
+};
+
+enum rule_bp {
+	BP_SAME,
+	BP_AT_CFA,
+	BP_AT_BP,
+	BP_LOST,
+};
+
+/* DWARF's numbers of rbp and rsp (System V ABI, AMD64 supplement, figure 3.36). */
+#define REGISTER_BP 6
+#define REGISTER_SP 7
+#define REGISTERS 16
+
+/* rip, rsp and rbp of the interrupted code in the ucontext that a signal frame's rsp points to. */
+#define UCONTEXT_IP 0xa8
+#define UCONTEXT_SP 0xa0
+#define UCONTEXT_BP 0x78
+
+/* No frame is larger; anything beyond is not a frame pointer. */
+#define FRAME_BYTES_MAX (16 << 20)
+
+#define PF_EXITING 0x00000004
+#define PF_KTHREAD 0x00200000
+#define USER32_CS 0x23
+
+/* Registers and frames so far. */
+struct unwind {
+	__u64 registers[REGISTERS]; /* as sampled, by DWARF's numbers: of the innermost frame */
+	__u64 ip;
+	__u64 sp;
+	__u64 bp;
+	struct process process;
+	struct mapping mapping; /* the last one, since callers are mostly in the same */
+	bool loaded;            /* the process's mappings are known */
+	bool exact;             /* ip is where code was interrupted, not a return address */
+	__u32 status;
+	struct stack stack;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct unwind);
+} unwind_state SEC(".maps");
+
+static __always_inline bool read_word(__u64 *to, __u64 address)
+{
+	return bpf_probe_read_user(to, sizeof(*to), (const void *)address) == 0;
+}
+
+static __always_inline int end_stack(struct unwind *unwind, __u32 status)
+{
+	unwind->status = status;
+	return 1;
+}
+
+static __always_inline int signal_step(struct unwind *unwind)
+{
+	__u64 context = unwind->sp;
+
+	if (!read_word(&unwind->ip, context + UCONTEXT_IP) ||
+	    !read_word(&unwind->sp, context + UCONTEXT_SP) ||
+	    !read_word(&unwind->bp, context + UCONTEXT_BP))
+		return end_stack(unwind, UNWIND_UNREADABLE);
+	unwind->exact = true;
+	return 0;
+}
+
+/* `mov $15, %rax; syscall`: rt_sigreturn, for which musl and Go have no unwind rows. */
+static __always_inline bool is_sigreturn(__u64 ip)
+{
+	__u64 code = 0;
+
+	return read_word(&code, ip) && code == 0x0f0000000fc0c748ULL;
+}
+
+static __always_inline int frame_pointer_step(struct unwind *unwind)
+{
+	__u64 frame[2];
+
+	if (unwind->bp == 0) /* the ABI's mark of the outermost frame */
+		return end_stack(unwind, UNWIND_COMPLETE);
+	if (unwind->bp < unwind->sp || unwind->bp & 7 || unwind->bp - unwind->sp > FRAME_BYTES_MAX)
+		return end_stack(unwind, UNWIND_BAD_FRAME_POINTER);
+	if (bpf_probe_read_user(frame, sizeof(frame), (const void *)unwind->bp))
+		return end_stack(unwind, UNWIND_UNREADABLE);
+	unwind->sp = unwind->bp + sizeof(frame);
+	unwind->bp = frame[0];
+	unwind->ip = frame[1];
+	unwind->exact = false;
+	return 0;
+}
+
+/* Where there is no row, or one that cannot be used. */
+static __always_inline int step_without_row(struct unwind *unwind)
+{
+	int ended;
+
+	if (is_sigreturn(unwind->ip))
+		return signal_step(unwind);
+	ended = frame_pointer_step(unwind);
+	if (ended && unwind->status == UNWIND_BAD_FRAME_POINTER && unwind->mapping.file != NO_FILE)
+		unwind->status = UNWIND_NO_ROW;
+	return ended;
+}
+
+/* The caller's rbp; false if it cannot be read. */
+static __always_inline bool restore_bp(struct unwind *unwind, __u64 rule, __u64 cfa)
+{
+	__s64 offset = (__s16)(rule >> 16);
+
+	switch (rule >> 8 & 15) {
+	case BP_AT_CFA:
+		return read_word(&unwind->bp, cfa + offset);
+	case BP_AT_BP:
+		return read_word(&unwind->bp, unwind->bp + offset);
+	case BP_LOST:
+		unwind->bp = 0;
+	}
+	return true;
+}
+
+/* The canonical frame address, which the caller's stack pointer is; 0 if there is none. */
+static __always_inline __u64 frame_address(struct unwind *unwind, __u64 rule)
+{
+	__s64 offset = (__s32)(rule >> 32);
+	__u32 parameter = rule >> 12 & 15;
+	__u64 cfa = 0;
+
+	switch (rule & 0xff) {
+	case RULE_SP:
+		return unwind->sp + offset;
+	case RULE_BP:
+		return unwind->bp + offset;
+	case RULE_SP_DEREF:
+		return read_word(&cfa, unwind->sp + offset) ? cfa + 8 * parameter : 0;
+	case RULE_BP_DEREF:
+		return read_word(&cfa, unwind->bp + offset) ? cfa + 8 * parameter : 0;
+	case RULE_PLT:
+		return unwind->sp + offset + ((unwind->ip & 15) >= parameter ? 8 : 0);
+	case RULE_REGISTER:
+		return unwind->registers[parameter & (REGISTERS - 1)] + offset;
+	}
+	return 0;
+}
+
+static __always_inline int table_step(struct unwind *unwind, __u64 rule)
+{
+	__u64 cfa = frame_address(unwind, rule);
+
+	if (!cfa)
+		return end_stack(unwind, UNWIND_UNREADABLE);
+	/* Upwards only, or it could go round. */
+	if (cfa <= unwind->sp)
+		return end_stack(unwind, UNWIND_NO_ROW);
+	if (!restore_bp(unwind, rule, cfa) || !read_word(&unwind->ip, cfa - 8))
+		return end_stack(unwind, UNWIND_UNREADABLE);
+	unwind->sp = cfa;
+	unwind->exact = false;
+	return 0;
+}
+
+/* Finds the mapping of the code at `pc`. Of a process that is not loaded, all are without table. */
+static __always_inline bool enter_mapping(struct unwind *unwind, __u64 pc)
+{
+	struct mapping *mapping;
+
+	if (!unwind->loaded || mapping_holds(&unwind->mapping, pc))
+		return true;
+	mapping = find_mapping(&unwind->process, pc);
+	if (!mapping)
+		return false;
+	unwind->mapping = *mapping;
+	return true;
+}
+
+static __always_inline int step(struct unwind *unwind)
+{
+	__u32 depth = unwind->stack.depth;
+	bool innermost = depth == 0;
+	__u64 pc = unwind->exact ? unwind->ip : unwind->ip - 1;
+	bool known = enter_mapping(unwind, pc);
+	__u64 rule;
+
+	if (!unwind->ip && !innermost)
+		return end_stack(unwind, UNWIND_COMPLETE);
+	if (depth >= STACK_DEPTH_MAX)
+		return end_stack(unwind, UNWIND_TOO_DEEP);
+	if (known || innermost) {
+		/* User space takes one from each address but the first; that suits return
+		 * addresses. */
+		unwind->stack.addresses[depth] = unwind->ip + (unwind->exact && !innermost);
+		unwind->stack.depth = depth + 1;
+	}
+	if (!known)
+		return end_stack(unwind, UNWIND_NO_MAPPING);
+	rule = unwind->mapping.file == NO_FILE
+		       ? RULE_NONE
+		       : find_rule(unwind->mapping.file, pc - unwind->mapping.bias);
+	switch (rule & 0xff) {
+	case RULE_END:
+		return end_stack(unwind, UNWIND_COMPLETE);
+	case RULE_SIGNAL:
+		return signal_step(unwind);
+	case RULE_NONE:
+	case RULE_ODD:
+		return step_without_row(unwind);
+	case RULE_REGISTER:
+		if (!innermost)
+			return step_without_row(unwind);
+	}
+	return table_step(unwind, rule);
+}
+
+/* What a process had mapped is gone with an exec, and its pid may be another's after its end. */
+static __always_inline int forget_process(struct task_struct *task)
+{
+	__u32 pid = task->tgid;
+
+	bpf_map_delete_elem(&unwind_processes, &pid);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(unwind_exec, struct task_struct *task)
+{
+	return forget_process(task);
+}
+
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(unwind_free, struct task_struct *task)
+{
+	return task->pid == task->tgid ? forget_process(task) : 0;
+}
 
 /*
- * Writes the addresses of the current task's user stack to `addresses`, leaf first, and returns
- * how many there are. Follows frame pointers.
+ * One frame; not 0 at the end. A global function, which the verifier checks once and by itself:
+ * so 128 rounds load on kernels that have no bpf_loop (it came with 5.17).
  */
-static __always_inline __u32 user_stack(void *ctx, __u64 *addresses)
+__attribute__((noinline)) int unwind_step(__u32 slot)
 {
-	long bytes =
-		bpf_get_stack(ctx, addresses, STACK_DEPTH_MAX * sizeof(__u64), BPF_F_USER_STACK);
+	struct unwind *unwind = bpf_map_lookup_elem(&unwind_state, &slot);
 
-	return bytes > 0 ? bytes / sizeof(__u64) : 0;
+	return unwind ? step(unwind) : 1;
+}
+
+/*
+ * Registers of the current task when it last was in user mode, which is now if the program
+ * interrupted it there: the entry code leaves them at the top of the kernel stack in both cases.
+ */
+static __always_inline bool user_registers(struct unwind *unwind)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs regs;
+
+	if (task->flags & PF_KTHREAD)
+		return false;
+	if (bpf_probe_read_kernel(&regs, sizeof(regs), (void *)bpf_task_pt_regs(task)))
+		return false;
+	if (regs.cs == USER32_CS) {
+		unwind->status = UNWIND_32_BIT;
+		return false;
+	}
+	if ((regs.cs & 3) != 3 || !regs.ip)
+		return false;
+	unwind->registers[0] = regs.ax;
+	unwind->registers[1] = regs.dx;
+	unwind->registers[2] = regs.cx;
+	unwind->registers[3] = regs.bx;
+	unwind->registers[4] = regs.si;
+	unwind->registers[5] = regs.di;
+	unwind->registers[REGISTER_BP] = regs.bp;
+	unwind->registers[REGISTER_SP] = regs.sp;
+	unwind->registers[8] = regs.r8;
+	unwind->registers[9] = regs.r9;
+	unwind->registers[10] = regs.r10;
+	unwind->registers[11] = regs.r11;
+	unwind->registers[12] = regs.r12;
+	unwind->registers[13] = regs.r13;
+	unwind->registers[14] = regs.r14;
+	unwind->registers[15] = regs.r15;
+	unwind->ip = regs.ip;
+	unwind->sp = regs.sp;
+	unwind->bp = regs.bp;
+	return true;
+}
+
+/* Follows the stack from the registers in the state. */
+static __always_inline void unwind_all(struct unwind *unwind, __u32 pid)
+{
+	struct process *process = bpf_map_lookup_elem(&unwind_processes, &pid);
+
+	unwind->stack.depth = 0;
+	unwind->exact = true;
+	unwind->loaded = process != NULL;
+	unwind->mapping.pages = 0;
+	unwind->mapping.file = NO_FILE;
+	if (process)
+		unwind->process = *process;
+	for (int i = 0; i <= STACK_DEPTH_MAX; i++) {
+		if (unwind_step(0))
+			break;
+	}
+	if (!unwind->loaded)
+		unwind->status = UNWIND_NOT_LOADED;
+}
+
+static __always_inline bool is_exiting(void)
+{
+	return bpf_get_current_task_btf()->flags & PF_EXITING;
+}
+
+/*
+ * The user stack of the current task, leaf first, in the object's own state; its status says how
+ * it ended. NULL only if there is no state, which does not happen.
+ */
+static __always_inline struct unwind *user_stack(__u32 pid)
+{
+	__u32 slot = 0;
+	struct unwind *unwind = bpf_map_lookup_elem(&unwind_state, &slot);
+
+	if (!unwind)
+		return NULL;
+	unwind->status = UNWIND_NO_STACK;
+	unwind->stack.depth = 0;
+	if (user_registers(unwind))
+		unwind_all(unwind, pid);
+	/* Its memory is being given back: what can be read is as good as it gets. */
+	if (unwind->status != UNWIND_COMPLETE && is_exiting()) {
+		unwind->status = UNWIND_NO_STACK;
+		unwind->stack.depth = 0;
+	}
+	return unwind;
 }
 
 #endif

@@ -17,12 +17,12 @@ pub mod cpu {
 }
 
 /// What the kernel half of every source of kind `stacks` shares with us; see `bpf/stacks.bpf.h`.
-pub use cpu::types::{counters, fingerprint, sample, symbols};
+pub use cpu::types::{counters, file, fingerprint, mapping, process, sample, symbols};
 
 /// The most addresses of one stack (STACK_DEPTH_MAX in `bpf/unwind.bpf.h`).
 pub const STACK_DEPTH_MAX: usize = stack_depth_max();
 
-use cpu::types::stack;
+use cpu::types::{snapshot, stack};
 
 /// Taken from the C type, so that the two cannot differ.
 const fn stack_depth_max() -> usize {
@@ -59,6 +59,20 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
     }
 }
 
+/// Decodes a record of the ring buffer of snapshots: the sample; ip, sp and bp; the memory from sp
+/// on. None if it is cut short.
+pub fn decode_snapshot(bytes: &[u8]) -> Option<(sample, [u64; 3], &[u8])> {
+    let word = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let registers = [
+        word(mem::offset_of!(snapshot, ip))?,
+        word(mem::offset_of!(snapshot, sp))?,
+        word(mem::offset_of!(snapshot, bp))?,
+    ];
+    let count = word(mem::offset_of!(snapshot, bytes))? as usize;
+    let header = mem::offset_of!(snapshot, stack);
+    Some((read(bytes)?, registers, bytes.get(header..header.checked_add(count)?)?))
+}
+
 /// A type that any bytes are a valid value of.
 ///
 /// # Safety
@@ -73,6 +87,12 @@ unsafe impl Plain for fingerprint {}
 unsafe impl Plain for symbols {}
 // SAFETY: as above.
 unsafe impl Plain for counters {}
+// SAFETY: as above.
+unsafe impl Plain for file {}
+// SAFETY: as above.
+unsafe impl Plain for mapping {}
+// SAFETY: as above.
+unsafe impl Plain for process {}
 
 /// The value at the start of `bytes`; none if they are too few.
 pub fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
@@ -99,6 +119,12 @@ pub fn snapshot<T: Plain>(shared: &T) -> T {
 pub fn borrow_fd(owner: &impl AsRawFd) -> BorrowedFd<'_> {
     // SAFETY: the owner keeps it open for as long as it is borrowed.
     unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
+}
+
+/// A descriptor that `owner`, a ring buffer, tells us of.
+pub fn epoll_fd<'a>(owner: &'a libbpf_rs::RingBuffer<'_>) -> BorrowedFd<'a> {
+    // SAFETY: the ring buffer keeps it open for as long as it is borrowed.
+    unsafe { BorrowedFd::borrow_raw(owner.epoll_fd()) }
 }
 
 /// Keeps the kernel's accounting of BPF run time on for as long as it lives.

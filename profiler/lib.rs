@@ -17,6 +17,8 @@ pub mod bpf;
 
 pub mod collector;
 
+pub mod unwind;
+
 pub mod resolve;
 
 pub mod model;

@@ -16,10 +16,11 @@ use crate::{
     bpf::RunTimeStats,
     collector::{Batch, TaskEvents},
     machine,
-    model::{Info, SourceInfo, Stats},
+    model::{Info, SourceInfo, Stats, UnwindTables as Tables},
     resolve::Resolver,
     sources::{self, Options, POLL_MS, Stream},
     store::{SourceState, Writer, partial_path},
+    unwind::Loader,
 };
 
 /// How often what was recorded is made durable: what a kill -9 can cost at most.
@@ -34,6 +35,8 @@ pub struct Plan {
     pub options: Options,
     /// Whom it watches, in words.
     pub target: String,
+    /// Locked kernel memory that unwind tables may take, bytes.
+    pub table_bytes: u64,
     /// Where the recording goes.
     pub path: PathBuf,
 }
@@ -112,7 +115,8 @@ impl Session {
         source: &dyn sources::Source,
     ) -> Result<(Box<dyn Stream>, TaskEvents, Resolver)> {
         let stream = source.open(&plan.options)?;
-        Ok((stream, TaskEvents::open()?, Resolver::new()?))
+        let loader = Loader::new(stream.unwind_maps()?, plan.table_bytes)?;
+        Ok((stream, TaskEvents::open()?, Resolver::new(loader)?))
     }
 
     /// Begins to measure.
@@ -124,6 +128,7 @@ impl Session {
         self.committed = self.start;
         self.info.start = machine::unix_ns();
         self.resolver.set_start(self.start);
+        machine::run_ahead();
         self.stream.start()
     }
 
@@ -147,7 +152,7 @@ impl Session {
         if machine::monotonic_ns() >= self.committed + COMMIT_NS {
             self.stream.follow_cpus()?;
             self.tasks.follow_cpus()?;
-            self.resolver.name(&mut *self.stream, false);
+            self.resolver.name(&mut *self.stream, false)?;
             self.commit()?;
         }
         Ok(())
@@ -164,7 +169,17 @@ impl Session {
         self.stream.count(&mut stats);
         stats.overhead.cpu_seconds = machine::cpu_seconds();
         stats.overhead.peak_rss_bytes = machine::peak_rss();
-        let lost = [("process events lost", self.tasks.lost)];
+        stats.truncated += self.resolver.truncated();
+        for (&reason, &count) in self.resolver.failed() {
+            stats.unwind_failed.insert(reason.into(), count);
+        }
+        let tables = self.resolver.tables_in_kernel();
+        stats.tables = Tables { files: tables.files, rows: tables.rows, bytes: tables.bytes };
+        let lost = [
+            ("processes without tables", tables.refused),
+            ("unwind tables evicted", tables.evicted),
+            ("process events lost", self.tasks.lost),
+        ];
         for (what, count) in self.resolver.missed().chain(lost).filter(|&(_, count)| count > 0) {
             *stats.missed.entry(what.into()).or_default() += count;
         }
@@ -182,7 +197,7 @@ impl Session {
     pub fn finish(mut self) -> Result<Summary> {
         self.stream.stop();
         self.drain()?;
-        self.resolver.name(&mut *self.stream, true);
+        self.resolver.name(&mut *self.stream, true)?;
         self.info.complete = true;
         let stats = self.commit()?;
         let summary = Summary { info: self.info, stats };

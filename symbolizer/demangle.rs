@@ -36,8 +36,9 @@ pub fn demangle(name: &str) -> Option<String> {
         _ if name.starts_with("___Z") => &name[2..],
         _ => return None,
     };
-    // Rust's first scheme has dots in its names as well as after them.
-    let mut dots = mangled.match_indices('.').map(|(dot, _)| dot);
+    // What compilers and linkers append starts so; Rust's first scheme has
+    // dots in its names as well.
+    let mut dots = mangled.match_indices(['.', '@']).map(|(dot, _)| dot);
     let end = dots.clone().find(|&dot| is_legacy_rust(&mangled[..dot]));
     let whole = is_legacy_rust(mangled);
     let end = if whole { None } else { end.or_else(|| dots.next()) };
@@ -88,8 +89,9 @@ fn rust(name: &str, out: &mut Bounded) -> bool {
 
 fn cpp(name: &str, out: &mut Bounded) -> bool {
     let parse = cpp_demangle::ParseOptions::default().recursion_limit(MAX_DEPTH);
-    let Ok(symbol) = cpp_demangle::BorrowedSymbol::with_tail_and_options(name.as_bytes(), &parse)
-        .map(|(symbol, _tail)| symbol)
+    // What is followed by something else is no name of C++.
+    let Ok((symbol, [])) =
+        cpp_demangle::BorrowedSymbol::with_tail_and_options(name.as_bytes(), &parse)
     else {
         return false;
     };
@@ -156,6 +158,7 @@ mod tests {
             ("_ZNK1AplERKS_", "A::operator+"),
             ("_ZN5space3fooEii.cold", "space::foo.cold"),
             ("_ZN5space3fooEii.part.0", "space::foo.part.0"),
+            ("_ZN5space3fooEii@plt", "space::foo@plt"),
         ] {
             assert_eq!(demangle(name).as_deref(), Some(plain), "{name}");
         }

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use gimli::{Abbreviations, AttributeValue, DebugAbbrev, EndianSlice, EntriesRaw, LittleEndian};
@@ -22,6 +23,9 @@ use crate::{Error, Result};
 const MAX_SECTION: u64 = 256 << 20;
 /// The longest string read, in bytes.
 const MAX_STRING: usize = 32 << 10;
+/// The most work for one batch, in bytes gone through: a file may have many
+/// units that share one huge line program or list of ranges.
+const MAX_WORK: u64 = 512 << 20;
 /// How many entries a name may be away from the entry that refers to it.
 const MAX_HOPS: usize = 16;
 
@@ -162,6 +166,7 @@ pub(crate) struct Dwarf {
     text_offsets: Part,
     /// All of `.debug_addr`, which lists and entries refer to by index.
     addresses: OnceLock<Vec<u8>>,
+    work: AtomicU64,
 }
 
 impl Dwarf {
@@ -180,7 +185,22 @@ impl Dwarf {
             line_text: find(".debug_line_str")?,
             text_offsets: find(".debug_str_offsets")?,
             addresses: OnceLock::new(),
+            work: AtomicU64::new(0),
         })
+    }
+
+    /// Starts to count the work of a batch.
+    pub(crate) fn begin(&self) {
+        self.work.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts `bytes` of work; fails once there was too much.
+    pub(crate) fn spend(&self, bytes: u64) -> Result<()> {
+        if self.work.fetch_add(bytes, Ordering::Relaxed) < MAX_WORK {
+            Ok(())
+        } else {
+            Err(Error::TooLarge(format!("a batch that goes through {MAX_WORK} bytes")))
+        }
     }
 
     /// Bytes held in memory for as long as this lives.

@@ -69,6 +69,7 @@ impl Frames {
                 }
             }
         }
+        self.dwarf.begin();
         let mut batch = Batch::new(&self.dwarf, &self.index);
         for (unit, mut wanted) in asked {
             wanted.retain(|&at| found[at].name.is_none());

@@ -59,6 +59,7 @@ impl<'a> Loaded<'a> {
         let table = batch.abbreviations(unit.abbreviations)?;
         let root = batch.root(unit)?;
         let size = unit.size.saturating_sub(unit.header);
+        batch.dwarf.spend(size)?;
         let entries = batch.dwarf.info.window(unit.offset + unit.header, size)?;
         Ok(Self { unit, root, dwarf: batch.dwarf, table, entries })
     }
@@ -127,6 +128,7 @@ impl<'a> Loaded<'a> {
         // that holds none of the addresses do not matter.
         let mut nested = isize::MAX;
         while !entries.is_empty() && entries.next_depth() > 0 {
+            self.dwarf.spend(8)?;
             let depth = entries.next_depth();
             let entry = self.unit.offset + entries.next_offset().0 as u64;
             let Some(abbreviation) = entries.read_abbreviation()? else { continue };

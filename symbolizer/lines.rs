@@ -44,6 +44,7 @@ impl<'a> Lines<'a> {
             length => (4, length),
         };
         let program = dwarf.line.window(offset, length.saturating_add(skip))?;
+        dwarf.spend(program.len() as u64)?;
         Ok(Self { dwarf, unit, root: Rc::clone(root), program })
     }
 

@@ -173,7 +173,7 @@ fn list_at(dwarf: &Dwarf, unit: &Unit, root: &Root, value: &Value<'_>) -> Option
     };
     let indexed = unit.encoding.version >= 5;
     let part = if indexed { &dwarf.rnglists } else { &dwarf.ranges };
-    let parsed = part.parse(offset, 512, |window| {
+    let found = part.parse(offset, 512, |window| {
         let empty = gimli::EndianSlice::new(&[], LittleEndian);
         let (old, new) = if indexed { (empty, window) } else { (window, empty) };
         let lists = RangeLists::new(DebugRanges::from(old), DebugRngLists::from(new));
@@ -191,7 +191,9 @@ fn list_at(dwarf: &Dwarf, unit: &Unit, root: &Root, value: &Value<'_>) -> Option
         }
         Ok(found)
     });
-    parsed.ok()
+    let found: Vec<_> = found.ok()?;
+    dwarf.spend(16 * found.len() as u64).ok()?;
+    Some(found)
 }
 
 /// Code of a unit. `reach` is the largest `end` of all ranges up to here, in

@@ -59,6 +59,9 @@ pub struct RecordArgs {
     /// Where to
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
     pub output: PathBuf,
+    /// Locked kernel memory for unwind tables, MB
+    #[arg(long, value_name = "MB", default_value_t = 256)]
+    pub table_memory: u64,
     /// Start this command, and record it and its children until it ends
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,

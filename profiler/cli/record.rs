@@ -46,6 +46,7 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
         source: args.source.clone(),
         options: Options { target: target.clone(), at_exec, frequency: args.frequency },
         target: words,
+        table_bytes: args.table_memory << 20,
         path: args.output.clone(),
     };
     let mut signals = Signals::catch()?;

@@ -3,7 +3,7 @@
 use crate::bpf::{self, Record, fingerprint};
 
 /// A sample as the kernel took it: stacks by fingerprint, addresses not yet named.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RawSample {
     /// ns, CLOCK_MONOTONIC.
     pub time: u64,
@@ -21,10 +21,27 @@ pub struct RawSample {
     pub kernel_stack: u128,
     /// Fingerprint of the user stack; 0 if there is none.
     pub user_stack: u128,
+    /// How the user stack ended (`enum unwind_status`).
+    pub user_status: u32,
+    /// What user space is to find the user stack in, where the kernel could not.
+    pub snapshot: Option<Box<Snapshot>>,
     /// Command name of the process, padded with NUL.
     pub comm: [u8; 16],
     /// Name of the thread, padded with NUL.
     pub thread: [u8; 16],
+}
+
+/// Registers and the top of the stack of a thread in user mode.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Snapshot {
+    /// Instruction pointer.
+    pub ip: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer, or whatever else is in rbp.
+    pub bp: u64,
+    /// Memory from `sp` on.
+    pub stack: Vec<u8>,
 }
 
 /// What came out of the kernel since it was last asked.
@@ -42,20 +59,20 @@ impl Batch {
     /// Adds one record of the ring buffer.
     pub fn push(&mut self, bytes: &[u8]) {
         match bpf::decode(bytes) {
-            Some(Record::Sample(sample)) => self.samples.push(RawSample {
-                time: sample.time,
-                cpu: sample.cpu,
-                pid: sample.pid,
-                tid: sample.tid,
-                weight: sample.weight,
-                cgroup: sample.cgroup,
-                kernel_stack: join(sample.kernel_stack),
-                user_stack: join(sample.user_stack),
-                comm: sample.comm.map(|c| c as u8),
-                thread: sample.thread.map(|c| c as u8),
-            }),
+            Some(Record::Sample(sample)) => self.samples.push(raw(&sample)),
             Some(Record::Stack(fingerprint, addresses)) => {
                 self.stacks.push((join(fingerprint), addresses));
+            }
+            None => self.unknown += 1,
+        }
+    }
+
+    /// Adds one record of the ring buffer of snapshots.
+    pub fn push_snapshot(&mut self, bytes: &[u8]) {
+        match bpf::decode_snapshot(bytes) {
+            Some((sample, [ip, sp, bp], stack)) => {
+                let snapshot = Some(Box::new(Snapshot { ip, sp, bp, stack: stack.to_vec() }));
+                self.samples.push(RawSample { snapshot, ..raw(&sample) });
             }
             None => self.unknown += 1,
         }
@@ -66,6 +83,23 @@ impl Batch {
         other.samples.append(&mut self.samples);
         other.stacks.append(&mut self.stacks);
         other.unknown += std::mem::take(&mut self.unknown);
+    }
+}
+
+fn raw(sample: &bpf::sample) -> RawSample {
+    RawSample {
+        time: sample.time,
+        cpu: sample.cpu,
+        pid: sample.pid,
+        tid: sample.tid,
+        weight: sample.weight,
+        cgroup: sample.cgroup,
+        kernel_stack: join(sample.kernel_stack),
+        user_stack: join(sample.user_stack),
+        user_status: sample.user_status,
+        snapshot: None,
+        comm: sample.comm.map(|c| c as u8),
+        thread: sample.thread.map(|c| c as u8),
     }
 }
 

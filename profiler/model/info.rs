@@ -71,6 +71,8 @@ pub struct Stats {
     pub unsymbolized_frames: u64,
     /// Other things turned away at a limit or missed, by what they are.
     pub missed: BTreeMap<String, u64>,
+    /// Unwind tables in use at the end.
+    pub tables: UnwindTables,
     /// What the recording itself cost.
     #[serde(rename = "self")]
     pub overhead: Overhead,
@@ -88,6 +90,18 @@ pub struct Overhead {
     pub bpf_runs: u64,
     /// Peak resident memory of rprof, bytes.
     pub peak_rss_bytes: u64,
+}
+
+/// Unwind tables in the kernel.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct UnwindTables {
+    /// Files that have one.
+    pub files: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Locked kernel memory, bytes.
+    pub bytes: u64,
 }
 
 impl Stats {

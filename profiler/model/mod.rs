@@ -11,7 +11,7 @@ mod stack;
 mod table;
 mod view;
 
-pub use info::{Info, Overhead, SourceInfo, Stats, ValueType};
+pub use info::{Info, Overhead, SourceInfo, Stats, UnwindTables, ValueType};
 pub use names::{Name, NameKind};
 pub use profile::{Binary, Frame, FrameKind, Function, Line, Profile, Sample, Tables, Thread};
 pub use stack::{EMPTY_STACK, Stacks};

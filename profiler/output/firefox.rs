@@ -4,7 +4,6 @@
 //! their libraries. Samples are taken on CPU only, so between two of a thread that are further
 //! apart than the rate explains, the thread is shown as idle.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use fxprof_processed_profile::{
     StringHandle, Symbol, SymbolTable, ThreadHandle, Timestamp, debugid::DebugId,
 };
 
-use super::{Output, summary};
+use super::{Map, Output, summary};
 use crate::model::{Detail, FrameKind, NameKind, Profile, Sample, View};
 
 /// Firefox profiler JSON.
@@ -50,10 +49,10 @@ impl Output for Firefox {
 struct Converter<'a> {
     profile: &'a Profile,
     out: fxprof::Profile,
-    categories: HashMap<NameKind, CategoryPairHandle>,
-    libraries: HashMap<u32, fxprof::LibraryHandle>,
-    processes: HashMap<u32, ProcessHandle>,
-    threads: HashMap<(u32, u32), Thread>,
+    categories: Map<NameKind, CategoryPairHandle>,
+    libraries: Map<u32, fxprof::LibraryHandle>,
+    processes: Map<u32, ProcessHandle>,
+    threads: Map<(u32, u32), Thread>,
     first: Option<ThreadHandle>,
     /// What a sample stands for where that is always the same, ns.
     period: u64,
@@ -66,7 +65,7 @@ struct Thread {
     called: Option<u32>,
     /// Time of its last sample, ns.
     last: Option<u64>,
-    stacks: HashMap<u32, Option<StackHandle>>,
+    stacks: Map<u32, Option<StackHandle>>,
 }
 
 impl<'a> Converter<'a> {
@@ -93,15 +92,16 @@ impl<'a> Converter<'a> {
             (NameKind::Note, "Note", CategoryColor::Magenta),
         ];
         let categories = categories
+            .into_iter()
             .map(|(kind, name, color)| (kind, out.add_category(name, color).into()))
-            .into();
+            .collect();
         let mut converter = Self {
             profile,
             out,
             categories,
-            libraries: HashMap::new(),
-            processes: HashMap::new(),
-            threads: HashMap::new(),
+            libraries: Map::default(),
+            processes: Map::default(),
+            threads: Map::default(),
             first: None,
             period: if source.value.unit == "nanoseconds" { source.period } else { 0 },
         };
@@ -112,7 +112,7 @@ impl<'a> Converter<'a> {
     /// Adds the files that user frames are from, with the names of those frames.
     fn libraries(&mut self) {
         let tables = &self.profile.tables;
-        let mut symbols: HashMap<u32, Vec<Symbol>> = HashMap::new();
+        let mut symbols: Map<u32, Vec<Symbol>> = Map::default();
         for (frame, index) in tables.frames.since(0).zip(0..) {
             if let Some(address) = relative(frame)
                 && let Some(name) = tables.names(index).next_back()
@@ -175,7 +175,7 @@ impl<'a> Converter<'a> {
         let process = *self.processes.entry(pid).or_insert_with(|| out.add_process("", pid, start));
         let handle = out.add_thread(process, tid, start, pid == tid);
         self.first.get_or_insert(handle);
-        Thread { handle, called: None, last: None, stacks: HashMap::new() }
+        Thread { handle, called: None, last: None, stacks: Map::default() }
     }
 
     /// Gives a thread and its process the names that they have now; the last ones stay.

@@ -2,9 +2,9 @@
 //!
 //! Width is samples, colour is the kind of code. Roots are at the top and callees hang below them,
 //! so that the picture opens at its beginning however deep stacks are, with what the pointer is
-//! over told above it; drawn upwards, both are a page away in a deep picture. The suffixes of folded lines keep a kernel
-//! function and a user function of one name apart here too; inferno takes them off what it shows,
-//! and the colour says the same.
+//! over told above it; drawn upwards, both are a page away in a deep picture. The suffixes of
+//! folded lines keep a kernel function and a user function of one name apart here too; inferno
+//! takes them off what it shows, and the colour says the same.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -61,7 +61,7 @@ fn name(label: &Label) -> String {
 
 /// Folded lines, sorted by frames.
 fn lines(fold: &Fold, names: &[String]) -> Vec<String> {
-    let line = |(path, count): (&Vec<u32>, &u64)| {
+    let line = |(path, count): &(Vec<u32>, u64)| {
         let mut line = String::new();
         for name in path.iter().filter_map(|label| names.get(*label as usize)) {
             line.push_str(name);

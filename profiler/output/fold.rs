@@ -5,11 +5,9 @@
 //! sorting finished lines does not do: `read (deleted)` would stand between `read` and `read;x`,
 //! and a flame graph would draw `read` twice.
 
-use std::collections::{BTreeMap, HashMap};
-
 use crate::model::{NameKind, Profile, Table, Tables, View};
 
-use super::text;
+use super::{Map, text};
 
 /// One frame as it is shown.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -26,15 +24,15 @@ pub struct Fold {
     /// Distinct labels, sorted.
     pub labels: Vec<Label>,
     /// For each distinct stack, its labels from the root on, and its samples; sorted.
-    pub stacks: BTreeMap<Vec<u32>, u64>,
+    pub stacks: Vec<(Vec<u32>, u64)>,
 }
 
 /// Folds what `view` shows of `profile`.
 pub fn fold(profile: &Profile, view: &View) -> Fold {
     let tables = &profile.tables;
     let mut labels = Labels::default();
-    let mut counts: HashMap<(u32, u32), u64, foldhash::fast::RandomState> = HashMap::default();
-    let mut roots: HashMap<u32, u32, foldhash::fast::RandomState> = HashMap::default();
+    let mut counts: Map<(u32, u32), u64> = Map::default();
+    let mut roots: Map<u32, u32> = Map::default();
     for sample in &profile.samples {
         let root = *roots
             .entry(sample.thread)
@@ -52,7 +50,7 @@ pub fn fold(profile: &Profile, view: &View) -> Fold {
 #[derive(Default)]
 struct Labels {
     table: Table<Label>,
-    frames: HashMap<u32, Box<[u32]>, foldhash::fast::RandomState>,
+    frames: Map<u32, Box<[u32]>>,
 }
 
 impl Labels {
@@ -82,20 +80,23 @@ impl Labels {
     }
 
     /// Renumbers labels by their texts, and adds up the stacks that are equal.
-    fn sort(self, stacks: Vec<(Vec<u32>, u64)>) -> Fold {
+    fn sort(self, mut stacks: Vec<(Vec<u32>, u64)>) -> Fold {
         let mut order: Vec<(&Label, u32)> = self.table.since(0).zip(0..).collect();
         order.sort_unstable();
         let mut ranks = vec![0; order.len()];
         for (rank, (_, index)) in (0..).zip(&order) {
             ranks[*index as usize] = rank;
         }
-        let mut fold = Fold::default();
-        for (mut path, count) in stacks {
-            path.iter_mut().for_each(|label| *label = ranks[*label as usize]);
-            *fold.stacks.entry(path).or_default() += count;
+        for label in stacks.iter_mut().flat_map(|(path, _)| path) {
+            *label = ranks[*label as usize];
         }
-        fold.labels = order.into_iter().map(|(label, _)| label.clone()).collect();
-        fold
+        stacks.sort_unstable();
+        stacks.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            kept.1 += if same { next.1 } else { 0 };
+            same
+        });
+        Fold { labels: order.into_iter().map(|(label, _)| label.clone()).collect(), stacks }
     }
 }
 

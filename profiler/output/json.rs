@@ -15,13 +15,13 @@
 //! unit. Keys may be added; `version` changes if one goes or changes its meaning.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::Output;
+use super::{Map, Output};
 use crate::model::{FrameKind, Info, Profile, SourceInfo, Stats, Tables, View};
 
 /// rprof's JSON.
@@ -89,7 +89,7 @@ fn file<'a>(profile: &'a Profile, view: &View) -> File<'a> {
         sums.0 += sample.count;
         sums.1 += sample.value;
     }
-    let (mut frames, mut known) = (Vec::new(), HashMap::new());
+    let (mut frames, mut known) = (Vec::new(), Map::default());
     let mut stacks = Vec::with_capacity(groups.len());
     for ((root, stack), (samples, value)) in groups {
         let mut indices = Vec::new();

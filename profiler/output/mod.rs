@@ -4,6 +4,7 @@
 //! the profile came from, and none decides what is shown: names come from the model, and the
 //! counts of what was lost or cut short from `summary`, which all of them show.
 
+use std::collections::HashMap;
 use std::io::Write;
 
 use anyhow::Result;
@@ -32,6 +33,9 @@ pub use flamegraph::Flamegraph;
 pub use report::{Report, ReportJson};
 pub use summary::{counts, origin, title};
 pub use text::{clean, shorten};
+
+/// A map that is fast on small numbers, of which nearly all keys here are made.
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// One format.
 pub trait Output: Sync {

@@ -4,14 +4,14 @@
 //! frame of the model. Its address is one of the ELF file, not of a process, so each mapping has
 //! start, limit and offset 0, which pprof takes as adjusted already.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::Write;
 
 use anyhow::Result;
 use flate2::{Compression, write::GzEncoder};
 use pprof::protos::{self as proto, Message};
 
-use super::{Output, summary, text};
+use super::{Map, Output, summary, text};
 use crate::model::{Detail, FrameKind, Function, Profile, Sample, Table, View};
 
 /// Gzipped pprof.
@@ -122,7 +122,7 @@ impl Builder<'_> {
             }
             same
         });
-        let mut threads: HashMap<u32, Vec<proto::Label>> = HashMap::new();
+        let mut threads: Map<u32, Vec<proto::Label>> = Map::default();
         let cpu = self.string("cpu");
         for sample in &samples {
             let mut label =
@@ -162,9 +162,9 @@ impl Builder<'_> {
     }
 
     /// Adds a mapping for each binary of `frames`, `main` first; gives their ids.
-    fn mappings(&mut self, frames: &[u32], main: Option<u32>) -> HashMap<u32, u64> {
+    fn mappings(&mut self, frames: &[u32], main: Option<u32>) -> Map<u32, u64> {
         let tables = &self.profile.tables;
-        let mut named: HashMap<u32, bool> = HashMap::new();
+        let mut named: Map<u32, bool> = Map::default();
         for index in frames {
             if let Some(frame) = tables.frames.get(*index).filter(|f| f.kind != FrameKind::Note) {
                 *named.entry(frame.binary).or_default() |= !tables.lines(*index).is_empty();
@@ -172,7 +172,7 @@ impl Builder<'_> {
         }
         let mut binaries: Vec<(u32, bool)> = named.into_iter().collect();
         binaries.sort_unstable_by_key(|(binary, _)| (Some(*binary) != main, *binary));
-        let mut ids = HashMap::new();
+        let mut ids = Map::default();
         for (id, (index, named)) in (1..).zip(binaries) {
             let Some(binary) = tables.binaries.get(index) else { continue };
             let (filename, build_id) = (self.model(binary.path), self.model(binary.build_id));
@@ -193,7 +193,7 @@ impl Builder<'_> {
     }
 
     /// Adds a location for each of `frames`, and the functions of their lines.
-    fn locations(&mut self, frames: &[u32], mappings: &HashMap<u32, u64>) {
+    fn locations(&mut self, frames: &[u32], mappings: &Map<u32, u64>) {
         let tables = &self.profile.tables;
         let mut functions: Table<u32> = Table::default();
         for index in frames {
@@ -248,7 +248,7 @@ fn location_id(frame: u32) -> u64 {
 /// there is nothing else.
 fn main_binary(profile: &Profile, samples: &[Sample]) -> Option<u32> {
     let tables = &profile.tables;
-    let mut counts: HashMap<u32, u64> = HashMap::new();
+    let mut counts: Map<u32, u64> = Map::default();
     let mut seen = HashSet::new();
     for sample in samples {
         seen.clear();

@@ -4,13 +4,13 @@
 //! value. The format is <https://www.speedscope.app/file-format-schema.json>.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Output, summary};
+use super::{Map, Output, summary};
 use crate::model::{NameKind, Profile, View};
 
 /// speedscope JSON.
@@ -104,8 +104,8 @@ fn file<'a>(profile: &'a Profile, view: &View) -> File<'a> {
 #[derive(Default)]
 struct Frames<'a> {
     list: Vec<Frame<'a>>,
-    functions: HashMap<(Cow<'a, str>, NameKind, &'a str), usize>,
-    known: HashMap<u32, Vec<usize>>,
+    functions: Map<(Cow<'a, str>, NameKind, &'a str), usize>,
+    known: Map<u32, Vec<usize>>,
 }
 
 impl<'a> Frames<'a> {

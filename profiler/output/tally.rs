@@ -3,11 +3,9 @@
 //! Self is where samples ended, total is where they passed through. A function that calls itself
 //! is in a sample's total once.
 
-use std::collections::HashMap;
-
 use serde::{Serialize, Serializer};
 
-use super::summary;
+use super::{Map, summary};
 use crate::model::{Name, NameKind, Profile, Table, View};
 
 /// One function of one binary.
@@ -64,7 +62,7 @@ pub fn tally(profile: &Profile, view: &View) -> Tally {
             .cmp(&(a.own, a.total))
             .then_with(|| (&a.name, a.kind, &a.binary).cmp(&(&b.name, b.kind, &b.binary)))
     });
-    let mut groups: HashMap<String, Command> = HashMap::new();
+    let mut groups: Map<String, Command> = Map::default();
     for sample in &profile.samples {
         let name = view.root(sample, &profile.tables);
         let command = groups.entry(name).or_insert_with_key(|name| Command {
@@ -83,14 +81,14 @@ pub fn tally(profile: &Profile, view: &View) -> Tally {
 fn functions(profile: &Profile) -> Vec<Function> {
     let tables = &profile.tables;
     // Samples of one stack are counted as one.
-    let mut stacks: HashMap<u32, (u64, u64)> = HashMap::new();
+    let mut stacks: Map<u32, (u64, u64)> = Map::default();
     for sample in &profile.samples {
         let sums = stacks.entry(sample.stack).or_default();
         sums.0 += sample.count;
         sums.1 += sample.value;
     }
     let mut table: Table<(String, NameKind, &str)> = Table::default();
-    let mut known: HashMap<u32, Vec<u32>> = HashMap::new();
+    let mut known: Map<u32, Vec<u32>> = Map::default();
     let mut rows: Vec<Function> = Vec::new();
     // For each function the last stack that it was counted in.
     let mut counted: Vec<Option<u32>> = Vec::new();
@@ -106,15 +104,7 @@ fn functions(profile: &Profile) -> Vec<Function> {
         if functions.is_empty() {
             functions.push(table.intern((summary::NO_STACK.into(), NameKind::Unknown, "")));
         }
-        rows.extend(table.since(rows.len()).map(|(name, kind, binary)| Function {
-            name: name.clone(),
-            kind: *kind,
-            binary: (*binary).to_owned(),
-            own: 0,
-            total: 0,
-            own_value: 0,
-            total_value: 0,
-        }));
+        rows.extend(table.since(rows.len()).map(row));
         counted.resize(rows.len(), None);
         for (depth, index) in functions.into_iter().enumerate() {
             let row = &mut rows[index as usize];
@@ -129,6 +119,19 @@ fn functions(profile: &Profile) -> Vec<Function> {
         }
     }
     rows
+}
+
+/// A function of which nothing was counted yet.
+fn row((name, kind, binary): &(String, NameKind, &str)) -> Function {
+    Function {
+        name: name.clone(),
+        kind: *kind,
+        binary: (*binary).to_owned(),
+        own: 0,
+        total: 0,
+        own_value: 0,
+        total_value: 0,
+    }
 }
 
 #[cfg(test)]

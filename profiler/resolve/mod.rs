@@ -9,9 +9,14 @@ mod cgroup;
 mod image;
 mod naming;
 mod process;
+mod snapshot;
 mod stack;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::BuildHasher,
+    time::Duration,
+};
 
 use anyhow::Result;
 
@@ -19,18 +24,27 @@ use self::{
     image::Images,
     naming::{Named, Naming},
     process::{Place, Processes},
+    snapshot::status,
     stack::RawStacks,
 };
 use crate::{
-    collector::{Batch, RawSample, TaskEvent},
+    bpf::STACK_DEPTH_MAX,
+    collector::{Batch, RawSample, TaskEvent, TaskKind},
     model::{Binary, EMPTY_STACK, Frame, FrameKind, Function, Line, Sample, Tables, Thread},
     sources::Stream,
+    unwind::{Counts, Loader},
 };
 
 /// Nodes of the stack tree beyond which new stacks are counted, but not kept.
 const STACK_NODES_MAX: usize = 8 << 20;
 /// Stacks whose node is remembered; beyond, all are forgotten, which costs looking them up again.
 const RESOLVED_MAX: usize = 256 << 10;
+
+/// Bytes of stack that may wait for tables at a time; beyond, stacks are followed as far as the
+/// tables reach that are there.
+const WAITING_BYTES_MAX: usize = 12 << 20;
+/// How long to wait for tables at the end of a recording.
+const TABLES_WAIT: Duration = Duration::from_millis(500);
 
 /// Name of the kernel's own binary, as perf writes it.
 const KERNEL: &str = "[kernel.kallsyms]";
@@ -45,7 +59,16 @@ pub struct Resolver {
     stacks: RawStacks,
     cgroups: cgroup::Cgroups,
     /// By process, state of its mappings, user stack and kernel stack.
-    resolved: HashMap<(u64, u128, u128), u32, foldhash::fast::RandomState>,
+    resolved: HashMap<(u64, u128, u128, u32), u32, foldhash::fast::RandomState>,
+    loader: Loader,
+    /// Processes in the kernel whose mappings have changed since.
+    stale: HashSet<u32>,
+    /// Samples whose stack waits for tables.
+    waiting: HashMap<u32, Vec<RawSample>>,
+    waiting_bytes: usize,
+    /// User stacks that did not reach their root, by reason.
+    failed: BTreeMap<&'static str, u64>,
+    truncated: u64,
     naming: Naming,
     /// Kernel frames without a name yet.
     kernel: Vec<u32>,
@@ -63,9 +86,15 @@ impl Resolver {
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn new() -> Result<Self> {
+    pub fn new(loader: Loader) -> Result<Self> {
         Ok(Self {
             start: 0,
+            loader,
+            stale: HashSet::new(),
+            waiting: HashMap::new(),
+            waiting_bytes: 0,
+            failed: BTreeMap::new(),
+            truncated: 0,
             tables: Tables::default(),
             processes: Processes::default(),
             images: Images::default(),
@@ -101,6 +130,21 @@ impl Resolver {
         std::mem::take(&mut self.named)
     }
 
+    /// User stacks that did not reach their root, by reason.
+    pub fn failed(&self) -> &BTreeMap<&'static str, u64> {
+        &self.failed
+    }
+
+    /// User stacks that were cut at the depth limit.
+    pub fn truncated(&self) -> u64 {
+        self.truncated
+    }
+
+    /// What there is of unwind tables in the kernel.
+    pub fn tables_in_kernel(&self) -> Counts {
+        self.loader.counts()
+    }
+
     /// Things turned away at a limit, by what they are.
     pub fn missed(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.missed.iter().map(|(&what, &count)| (what, count)).chain([
@@ -122,13 +166,14 @@ impl Resolver {
         self.stacks.add(batch.stacks.drain(..));
         batch.samples.sort_by_key(|sample| sample.time);
         let mut events = events.into_iter().peekable();
-        for sample in &batch.samples {
+        for sample in batch.samples {
             while let Some(event) = events.next_if(|event| event.time <= sample.time) {
-                self.processes.apply(event);
+                self.apply(event);
             }
-            self.add_sample(sample);
+            self.add_sample(sample)?;
         }
-        events.for_each(|event| self.processes.apply(event));
+        events.for_each(|event| self.apply(event));
+        self.load_tables(None)?;
         if self.stacks.is_full() {
             self.stacks.age();
             stream.forget_stacks()?;
@@ -139,9 +184,86 @@ impl Resolver {
         Ok(())
     }
 
-    fn add_sample(&mut self, sample: &RawSample) {
+    fn apply(&mut self, event: TaskEvent) {
+        if matches!(event.kind, TaskKind::Map(_)) && self.loader.has(event.pid) {
+            self.stale.insert(event.pid);
+        }
+        if matches!(event.kind, TaskKind::Exec) {
+            self.loader.forget(event.pid);
+        }
+        self.processes.apply(event);
+    }
+
+    fn add_sample(&mut self, sample: RawSample) -> Result<()> {
+        match &sample.snapshot {
+            None => self.keep(&sample),
+            Some(snapshot) => {
+                self.waiting_bytes += snapshot.stack.len();
+                self.waiting.entry(sample.pid).or_default().push(sample);
+            }
+        }
+        if self.waiting_bytes >= WAITING_BYTES_MAX {
+            self.follow_waiting(true)?;
+        }
+        Ok(())
+    }
+
+    /// Brings what was built into the kernel.
+    fn load_tables(&mut self, timeout: Option<Duration>) -> Result<()> {
+        self.loader.collect(timeout)?;
+        self.follow_waiting(false)?;
+        for pid in std::mem::take(&mut self.stale) {
+            let regions = self.processes.regions(pid, &mut self.images);
+            match self.loader.prepare(&regions) {
+                true if self.loader.has(pid) => self.loader.publish(pid, &regions)?,
+                true => {}
+                false => {
+                    self.stale.insert(pid);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the stacks of samples whose tables are there by now; with `all`, of all of them.
+    fn follow_waiting(&mut self, all: bool) -> Result<()> {
+        for (pid, samples) in std::mem::take(&mut self.waiting) {
+            let regions = self.processes.regions(pid, &mut self.images);
+            if !self.loader.prepare(&regions) && !all {
+                self.waiting.insert(pid, samples);
+                continue;
+            }
+            // One that has ended by now would only take up room.
+            if !regions.is_empty() && !self.processes.has_ended(pid) {
+                self.loader.publish(pid, &regions)?;
+                self.stale.remove(&pid);
+            }
+            for mut sample in samples {
+                let snapshot = sample.snapshot.take().unwrap_or_default();
+                self.waiting_bytes -= snapshot.stack.len();
+                let (addresses, status) = snapshot::follow(&snapshot, &regions, &self.loader);
+                let hasher = foldhash::fast::FixedState::default();
+                // Apart from the kernel's fingerprints, whose lowest bit is always set.
+                sample.user_stack = u128::from(hasher.hash_one(&addresses)) << 1;
+                sample.user_status = status;
+                if is_in_exec(&sample, &addresses) {
+                    (sample.user_stack, sample.user_status) = (0, status::NO_STACK);
+                }
+                self.stacks.add(std::iter::once((sample.user_stack, addresses)));
+                self.keep(&sample);
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, sample: &RawSample) {
+        match sample.user_status {
+            status::COMPLETE | status::NO_STACK => {}
+            status::TOO_DEEP => self.truncated += 1,
+            status => *self.failed.entry(status::reason(status)).or_default() += 1,
+        }
         let process = self.processes.state_of(sample.pid);
-        let key = (process, sample.user_stack, sample.kernel_stack);
+        let key = (process, sample.user_stack, sample.kernel_stack, sample.user_status);
         let stack = match self.resolved.get(&key) {
             Some(&stack) => stack,
             None => {
@@ -181,8 +303,7 @@ impl Resolver {
     fn resolve(&mut self, sample: &RawSample) -> u32 {
         if self.tables.stacks.len() >= STACK_NODES_MAX {
             *self.missed.entry("stacks beyond the limit").or_default() += 1;
-            let note = self.tables.note("[stack table full]");
-            return self.tables.stacks.push(EMPTY_STACK, note);
+            return self.note(EMPTY_STACK, "[stack table full]");
         }
         let mut stack = EMPTY_STACK;
         for (fingerprint, kernel) in [(sample.user_stack, false), (sample.kernel_stack, true)] {
@@ -191,14 +312,12 @@ impl Resolver {
             }
             let Some(addresses) = self.stacks.get(fingerprint) else {
                 *self.missed.entry("stacks never received").or_default() += 1;
-                let note = self.tables.note("[stack lost]");
-                stack = self.tables.stacks.push(stack, note);
+                stack = self.note(stack, "[stack lost]");
                 continue;
             };
             let addresses = addresses.clone();
-            if addresses.len() >= crate::bpf::STACK_DEPTH_MAX {
-                let note = self.tables.note("[truncated]");
-                stack = self.tables.stacks.push(stack, note);
+            if let Some(note) = remark(sample.user_status, kernel, addresses.len()) {
+                stack = self.note(stack, &note);
             }
             for (depth, &address) in addresses.iter().enumerate().rev() {
                 // A return address may be the first byte of another function: where the call is
@@ -212,6 +331,16 @@ impl Resolver {
             }
         }
         stack
+    }
+
+    /// The stack that a remark makes when put above `stack`.
+    fn note(&mut self, stack: u32, text: &str) -> u32 {
+        let known = self.tables.frames.len();
+        let frame = self.tables.note(text);
+        if frame as usize == known {
+            self.named.push(frame);
+        }
+        self.tables.stacks.push(stack, frame)
     }
 
     fn kernel_frame(&mut self, address: u64) -> u32 {
@@ -263,7 +392,14 @@ impl Resolver {
     /// Sends frames without names to be named, and takes the names that are ready. At the end of
     /// a recording, waits for all of them, and asks perf maps once more: a Java process writes its
     /// own only when told to.
-    pub fn name(&mut self, stream: &mut dyn Stream, end: bool) {
+    ///
+    /// # Errors
+    /// The kernel refuses a map.
+    pub fn name(&mut self, stream: &mut dyn Stream, end: bool) -> Result<()> {
+        if end && !self.waiting.is_empty() {
+            self.load_tables(Some(TABLES_WAIT))?;
+            self.follow_waiting(true)?;
+        }
         self.name_kernel(stream);
         self.naming.send();
         self.take_names(end);
@@ -278,7 +414,8 @@ impl Resolver {
             self.take_names(end);
         }
         self.images.close_idle();
-        self.processes.forget_ended();
+        self.processes.forget_ended(|pid| self.loader.forget(pid));
+        Ok(())
     }
 
     fn take_names(&mut self, wait: bool) {
@@ -312,6 +449,26 @@ impl Resolver {
         let file = symbol.file.as_deref().map_or(0, |file| strings.intern(file));
         let function = self.tables.functions.intern(Function { name, system_name, file });
         Line { function, line: symbol.line, column: symbol.column }
+    }
+}
+
+/// True if the sample was taken while an exec replaced the process's memory: then the registers of
+/// its caller lead nowhere any more.
+fn is_in_exec(sample: &RawSample, addresses: &[u64]) -> bool {
+    sample.kernel_stack != 0 && sample.user_status == status::NO_MAPPING && addresses.len() <= 1
+}
+
+/// What is to be said at the root of a stack that does not begin there.
+fn remark(user_status: u32, kernel: bool, depth: usize) -> Option<String> {
+    let status = match (kernel, depth >= STACK_DEPTH_MAX) {
+        (true, true) => status::TOO_DEEP,
+        (true, false) => return None,
+        (false, _) => user_status,
+    };
+    match status {
+        status::COMPLETE | status::NO_STACK => None,
+        status::TOO_DEEP => Some("[truncated]".into()),
+        status => Some(format!("[incomplete: {}]", status::reason(status))),
     }
 }
 

@@ -5,7 +5,10 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 use symbolizer::{Image, Kind, Mapping, Maps};
 
 use super::image::Images;
-use crate::collector::{TaskEvent, TaskKind};
+use crate::{
+    collector::{TaskEvent, TaskKind},
+    unwind,
+};
 
 /// Processes that are followed at a time; the kernel's default pid_max on small machines.
 const PROCESSES_MAX: usize = 32 << 10;
@@ -143,12 +146,41 @@ impl Processes {
         }
     }
 
+    /// Everything that a process has mapped to run, to follow its stacks by.
+    pub fn regions(&mut self, pid: u32, images: &mut Images) -> Vec<unwind::Region> {
+        self.load(pid);
+        let Some(regions) = self.processes.get_mut(&pid).and_then(|p| p.regions.as_mut()) else {
+            return Vec::new();
+        };
+        if regions.iter().any(|region| region.code.is_none()) {
+            for region in Arc::make_mut(regions) {
+                region.code.get_or_insert_with(|| identify(pid, &region.mapping, images));
+            }
+        }
+        let code = |region: &Region| match &region.code {
+            Some(Code::File(image)) => unwind::Code::File(Arc::clone(image)),
+            Some(Code::Vdso) => unwind::Code::Vdso,
+            Some(Code::Closed(_) | Code::Jit) | None => unwind::Code::None,
+        };
+        let region = |r: &Region| unwind::Region { mapping: r.mapping.clone(), code: code(r) };
+        regions.iter().map(region).collect()
+    }
+
+    /// True if the process's last thread, or its first, has ended.
+    pub fn has_ended(&self, pid: u32) -> bool {
+        self.processes.get(&pid).is_none_or(|process| process.ended)
+    }
+
     /// Forgets processes that have ended. To be called now and then, when all samples until now
     /// were resolved.
-    pub fn forget_ended(&mut self) {
+    pub fn forget_ended(&mut self, mut ended: impl FnMut(u32)) {
         // A leader may end before its threads: only without an entry in /proc is a process over.
         self.processes.retain(|pid, process| {
-            !process.ended || Path::new("/proc").join(pid.to_string()).exists()
+            let keep = !process.ended || Path::new("/proc").join(pid.to_string()).exists();
+            if !keep {
+                ended(*pid);
+            }
+            keep
         });
     }
 

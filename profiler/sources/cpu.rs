@@ -6,13 +6,13 @@ use std::{
     collections::BTreeMap,
     fs, io,
     mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, IntoRawFd},
+    os::fd::{BorrowedFd, IntoRawFd},
     rc::Rc,
 };
 
 use anyhow::{Context, Result, bail};
 use libbpf_rs::{
-    Link, RingBuffer,
+    Link, MapHandle, RingBuffer,
     skel::{OpenSkel, SkelBuilder},
 };
 use perf_event::{
@@ -26,6 +26,7 @@ use crate::{
     collector::Batch,
     machine,
     model::{SourceInfo, Stats, ValueType},
+    unwind,
 };
 
 /// The source.
@@ -59,7 +60,7 @@ impl Source for Cpu {
         let skel = open.load().map_err(load::explain)?;
         load::set_targets(&skel.maps.targets, options)?;
         let batch = Rc::new(RefCell::new(Batch::default()));
-        let ring = load::ring(&skel.maps.records, &batch)?;
+        let ring = load::ring(&skel.maps.records, &skel.maps.snapshots, &batch)?;
         Ok(Box::new(Sampling {
             hardware,
             frequency: options.frequency,
@@ -96,7 +97,13 @@ impl Stream for Sampling {
 
     fn start(&mut self) -> Result<()> {
         let progs = &self.skel.progs;
-        for program in [&progs.target_fork, &progs.target_exec, &progs.target_free] {
+        for program in [
+            &progs.target_fork,
+            &progs.target_exec,
+            &progs.target_free,
+            &progs.unwind_exec,
+            &progs.unwind_free,
+        ] {
             if program.autoload() {
                 self.links.push(program.attach().context("cannot attach to a sched tracepoint")?);
             }
@@ -110,11 +117,15 @@ impl Stream for Sampling {
     }
 
     fn wakeup_fd(&self) -> BorrowedFd<'_> {
-        self.skel.maps.records.as_fd()
+        // Of both ring buffers.
+        bpf::epoll_fd(&self.ring)
     }
 
     fn drain(&mut self, batch: &mut Batch) -> Result<()> {
         self.ring.consume().context("cannot read the ring buffer")?;
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            bss.snapshots_left = load::SNAPSHOTS;
+        }
         self.batch.borrow_mut().move_to(batch);
         Ok(())
     }
@@ -142,12 +153,29 @@ impl Stream for Sampling {
         load::clear(&self.skel.maps.seen)
     }
 
+    fn unwind_maps(&self) -> Result<unwind::Maps> {
+        let maps = &self.skel.maps;
+        Ok(unwind::Maps {
+            chunks: MapHandle::try_from(&maps.unwind_chunks)?,
+            files: MapHandle::try_from(&maps.unwind_files)?,
+            mappings: MapHandle::try_from(&maps.unwind_mappings)?,
+            processes: MapHandle::try_from(&maps.unwind_processes)?,
+        })
+    }
+
     fn count(&self, stats: &mut Stats) {
         let Some(bss) = self.skel.maps.bss_data.as_deref() else { return };
         load::count(&bpf::snapshot(&bss.counters), bss.targets_lost, stats);
         let progs = &self.skel.progs;
         load::add_run_time(
-            &[&progs.cpu_sample, &progs.target_fork, &progs.target_exec, &progs.target_free],
+            &[
+                &progs.cpu_sample,
+                &progs.target_fork,
+                &progs.target_exec,
+                &progs.target_free,
+                &progs.unwind_exec,
+                &progs.unwind_free,
+            ],
             stats,
         );
     }

@@ -14,6 +14,10 @@ use crate::{
     model::Stats,
 };
 
+/// Snapshots of stacks (60 KiB each) that the kernel may send between two looks at its ring buffer.
+/// They wake us, so this bounds what a storm of new processes can take of the buffer.
+pub const SNAPSHOTS: u64 = 16;
+
 /// `enum target_state`.
 const TARGET_ACTIVE: u32 = 1;
 const TARGET_AT_EXEC: u32 = 2;
@@ -66,12 +70,22 @@ pub fn set_targets(map: &impl MapCore, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A ring buffer whose records end up in `batch`.
-pub fn ring(map: &MapMut<'_>, batch: &Rc<RefCell<Batch>>) -> Result<RingBuffer<'static>> {
-    let batch = Rc::clone(batch);
+/// The two ring buffers; what they carry ends up in `batch`.
+pub fn ring(
+    records: &MapMut<'_>,
+    snapshots: &MapMut<'_>,
+    batch: &Rc<RefCell<Batch>>,
+) -> Result<RingBuffer<'static>> {
     let mut builder = RingBufferBuilder::new();
-    builder.add(map, move |bytes: &[u8]| {
-        batch.borrow_mut().push(bytes);
+    // Snapshots first: the kernel stack of each was announced among the records before.
+    let to = Rc::clone(batch);
+    builder.add(snapshots, move |bytes: &[u8]| {
+        to.borrow_mut().push_snapshot(bytes);
+        0
+    })?;
+    let to = Rc::clone(batch);
+    builder.add(records, move |bytes: &[u8]| {
+        to.borrow_mut().push(bytes);
         0
     })?;
     builder.build().context("cannot map the ring buffer")
@@ -90,7 +104,7 @@ pub fn clear(map: &MapMut<'_>) -> Result<()> {
 pub fn count(counters: &bpf::counters, targets_lost: u64, stats: &mut Stats) {
     stats.samples += counters.samples - counters.samples_lost;
     stats.lost += counters.samples_lost;
-    stats.truncated += counters.kernel_truncated + counters.user_truncated;
+    stats.truncated += counters.kernel_truncated;
     stats.kernel_failed += counters.kernel_failed;
     if targets_lost > 0 {
         *stats.missed.entry("children not followed".into()).or_default() += targets_lost;

@@ -15,6 +15,7 @@ use crate::{
     collector::Batch,
     model::{SourceInfo, Stats},
     target::Target,
+    unwind,
 };
 
 /// Every source.
@@ -81,6 +82,12 @@ pub trait Stream {
     /// The map cannot be written.
     fn forget_stacks(&mut self) -> Result<()>;
 
+    /// The maps that unwind tables go into.
+    ///
+    /// # Errors
+    /// No more descriptors are to be had.
+    fn unwind_maps(&self) -> Result<unwind::Maps>;
+
     /// Adds what the kernel counted so far to `stats`.
     fn count(&self, stats: &mut Stats);
 }
@@ -116,5 +123,5 @@ pub(crate) const POLL_MS: u16 = 250;
 pub(crate) fn ring_bytes(records_a_second: u64) -> u32 {
     let record = size_of::<bpf::sample>() as u64 + 2 * 256;
     let bytes = records_a_second * record * u64::from(POLL_MS) * 4 / 1000;
-    bytes.clamp(1 << 19, 1 << 26).next_power_of_two() as u32
+    bytes.clamp(1 << 20, 1 << 26).next_power_of_two() as u32
 }

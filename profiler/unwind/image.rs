@@ -79,6 +79,23 @@ pub struct Segment {
     pub executable: bool,
 }
 
+/// What to subtract from an address in a mapping of a file (wrapping) to get the address that the
+/// file, and so its table, gives it. `segments` are the file's, `start` is the mapping's first
+/// address, `offset` the file offset that it starts at: columns 1 and 3 of `/proc/PID/maps`.
+#[must_use]
+pub fn bias(segments: &[Segment], start: u64, offset: u64) -> Option<u64> {
+    let holds = |segment: &&Segment| {
+        let from = segment.offset & !(PAGE - 1);
+        offset >= from && offset < segment.offset.saturating_add(segment.size)
+    };
+    // Linkers let two segments share a page of the file; code is mapped from the one that may be
+    // executed.
+    let code = segments.iter().filter(|segment| segment.executable).find(holds);
+    let segment = code.or_else(|| segments.iter().find(holds))?;
+    let address = segment.address.wrapping_add(offset).wrapping_sub(segment.offset);
+    Some(start.wrapping_sub(address))
+}
+
 /// The addresses that a section takes, and where its bytes are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Section {
@@ -165,24 +182,6 @@ impl<'f, F: ReadAt + ?Sized> Image<'f, F> {
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
         &self.segments
-    }
-
-    /// What to subtract from an address in a mapping of this file (wrapping) to get the address
-    /// that the file, and so the table, gives it. `start` is the mapping's first address,
-    /// `offset` the file offset that it starts at: columns 1 and 3 of `/proc/PID/maps`.
-    #[must_use]
-    pub fn bias(&self, start: u64, offset: u64) -> Option<u64> {
-        let holds = |segment: &&Segment| {
-            let from = segment.offset & !(PAGE - 1);
-            offset >= from && offset < segment.offset.saturating_add(segment.size)
-        };
-        // Linkers let two segments share a page of the file; code is mapped from the one that
-        // may be executed.
-        let code = self.segments.iter().filter(|segment| segment.executable);
-        let segment = code.clone().find(holds);
-        let segment = segment.or_else(|| self.segments.iter().find(holds))?;
-        let address = segment.address.wrapping_add(offset).wrapping_sub(segment.offset);
-        Some(start.wrapping_sub(address))
     }
 
     /// The section called `name` that has bytes in the file.

@@ -225,7 +225,7 @@ mod tests {
         for layer in &mut layers {
             for _ in 0..below(seed, 12) {
                 // Odd, so that no hole before it counts as padding.
-                let start = 0x1_0000 + below(seed, 0x3_0000) | 1;
+                let start = (0x1_0000 + below(seed, 0x3_0000)) | 1;
                 let first = frames.rows.len();
                 let mut offset = 0;
                 for _ in 0..=below(seed, 4) {

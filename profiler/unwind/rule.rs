@@ -149,7 +149,7 @@ const RECENT: usize = 256;
 /// The most rules there can be: ids are 16 bits wide.
 pub const MAX_RULES: usize = 65_535;
 /// The most rules of one file, so that a hostile one does not use up those of all. Real ones have
-/// up to 800, and 2,210 files of a whole system 4,400 together.
+/// up to 800, and 2,210 files of a whole system 4,700 together.
 pub const MAX_FILE_RULES: usize = 4096;
 
 impl Default for RuleTable {

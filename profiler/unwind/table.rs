@@ -98,18 +98,6 @@ impl Table {
         &self.rules
     }
 
-    /// The rows of `page` with the rule ids that all files share; `ids` is what
-    /// [`RuleTable::ids`](super::RuleTable::ids) made of [`Table::rules`].
-    pub fn shared_rows<'t>(
-        &'t self,
-        page: &Page,
-        ids: &'t [u16],
-    ) -> impl ExactSizeIterator<Item = u32> + 't {
-        let first = page.first as usize;
-        let rows = &self.rows[first..first + page.count as usize];
-        rows.iter().map(|row| row & 0xffff_0000 | u32::from(ids[(row & 0xffff) as usize]))
-    }
-
     /// What building it found.
     #[must_use]
     pub fn facts(&self) -> &Facts {

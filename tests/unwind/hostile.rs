@@ -18,7 +18,7 @@ fn exercise(image: &[u8], random: &mut Random) -> bool {
     let started = Instant::now();
     let built = Image::read(image).and_then(|elf| {
         let _ = elf.key();
-        let _ = elf.bias(random.next(), random.next());
+        let _ = rprof::unwind::bias(elf.segments(), random.next(), random.next());
         Table::build(&elf)
     });
     if let Ok(table) = &built {

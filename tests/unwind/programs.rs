@@ -222,7 +222,7 @@ fn vdso_from_memory() {
     assert!(!elf.key().unwrap().build_id.is_empty());
     let table = Table::build(&elf).unwrap();
     assert!(table.facts().covered > 1000, "{:?}", table.facts());
-    assert_eq!(elf.bias(start, 0), Some(start));
+    assert_eq!(rprof::unwind::bias(elf.segments(), start, 0), Some(start));
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn mappings_turn_into_addresses_of_the_file() {
         .unwrap();
     let file = File::open("/proc/self/exe").unwrap();
     let image = Image::read(&file).unwrap();
-    let address = here.wrapping_sub(image.bias(start, offset).unwrap());
+    let address = here.wrapping_sub(rprof::unwind::bias(image.segments(), start, offset).unwrap());
     assert_eq!(Table::build(&image).unwrap().lookup(address), Rule::plain(Kind::Sp, 8));
     let data = fs::read("/proc/self/exe").unwrap();
     let file = ElfFile64::<object::LittleEndian, _>::parse(data.as_slice()).unwrap();
