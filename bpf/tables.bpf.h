@@ -31,8 +31,8 @@ struct chunk {
 struct one_chunk {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
-	__type(key, __u32);
-	/* Not __type: clang 14 leaves only a forward declaration of it in BTF. */
+	/* Not __type: clang 14 leaves only a forward declaration of the value in BTF. */
+	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(struct chunk));
 };
 

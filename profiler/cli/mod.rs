@@ -25,6 +25,10 @@ pub fn run() -> ExitCode {
             _ => tracing::Level::DEBUG,
         })
         .init();
+    // What libbpf has to say is for who asks; what goes wrong comes back as an error.
+    libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, |_, text| {
+        tracing::debug!("{}", text.trim_end());
+    })));
     match command(args.command) {
         Ok(code) => code,
         // `rprof report | head` is no error.

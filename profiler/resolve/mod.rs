@@ -241,7 +241,7 @@ impl Resolver {
             for mut sample in samples {
                 let snapshot = sample.snapshot.take().unwrap_or_default();
                 self.waiting_bytes -= snapshot.stack.len();
-                let (addresses, status) = snapshot::follow(&snapshot, &regions, &self.loader);
+                let (addresses, status) = snapshot::follow(&snapshot, &regions, &mut self.loader);
                 let hasher = foldhash::fast::FixedState::default();
                 // Apart from the kernel's fingerprints, whose lowest bit is always set.
                 sample.user_stack = u128::from(hasher.hash_one(&addresses)) << 1;

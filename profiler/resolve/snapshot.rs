@@ -62,7 +62,7 @@ struct Unwind<'a> {
 }
 
 /// The stack of a snapshot, leaf first, and how it ended.
-pub fn follow(snapshot: &Snapshot, regions: &[Region], loader: &Loader) -> (Vec<u64>, u32) {
+pub fn follow(snapshot: &Snapshot, regions: &[Region], loader: &mut Loader) -> (Vec<u64>, u32) {
     let (ip, sp, bp) = (snapshot.ip, snapshot.sp, snapshot.bp);
     let mut unwind = Unwind { snapshot, ip, sp, bp, exact: true, addresses: Vec::new() };
     loop {
@@ -80,7 +80,7 @@ pub fn follow(snapshot: &Snapshot, regions: &[Region], loader: &Loader) -> (Vec<
 
 impl Unwind<'_> {
     /// One frame; the status at the end.
-    fn step(&mut self, regions: &[Region], loader: &Loader) -> Result<(), u32> {
+    fn step(&mut self, regions: &[Region], loader: &mut Loader) -> Result<(), u32> {
         let innermost = self.addresses.is_empty();
         let pc = if self.exact { self.ip } else { self.ip.wrapping_sub(1) };
         let region = regions.iter().find(|r| (r.mapping.start..r.mapping.end).contains(&pc));

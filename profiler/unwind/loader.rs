@@ -30,7 +30,7 @@ const NO_FILE: u32 = u32::MAX;
 /// The most mappings of one process: 2^MAPPING_ROUNDS.
 const PROCESS_MAPPINGS_MAX: usize = 4096;
 /// Bytes of tables that are kept at hand to follow stacks in user space.
-const AT_HAND_MAX: usize = 8 << 20;
+const AT_HAND_MAX: usize = 16 << 20;
 
 /// The maps that hold tables, shared by all sources.
 pub struct Maps {
@@ -254,13 +254,18 @@ impl Loader {
 
     /// The table of a region's code and what to subtract from addresses there, to follow a stack
     /// in user space.
-    pub fn table(&self, region: &Region) -> Option<(Arc<Table>, u64)> {
+    pub fn table(&mut self, region: &Region) -> Option<(Arc<Table>, u64)> {
         let number = self.number(&region.code)?;
-        let loaded = self.loaded.get(&number)?;
+        let loaded = self.loaded.get_mut(&number)?;
         let bias = bias(&loaded.segments, region.mapping.start, region.mapping.offset)?;
-        let table = loaded.table.clone();
-        let table = table.or_else(|| self.cache.get(&loaded.key).map(Arc::new))?;
-        Some((table, bias))
+        loaded.used = Instant::now();
+        if loaded.table.is_none() {
+            let table = self.cache.get(&loaded.key)?;
+            self.at_hand += table.bytes();
+            loaded.table = Some(Arc::new(table));
+            self.put_away();
+        }
+        Some((self.loaded.get(&number)?.table.clone()?, bias))
     }
 
     /// Keeps the folder of tables within its limit.
