@@ -61,9 +61,25 @@ pub fn peak_rss() -> u64 {
     usage.map_or(0, |usage| usage.max_rss() as u64 * 1024)
 }
 
-/// Lets the calling thread, but none that it starts later, run ahead of what it measures: on a busy
-/// machine it would else come too late to empty the kernel's buffers. Without CAP_SYS_NICE it stays
-/// as it is.
+/// The most threads that name frames and build tables: more would only need more memory at once.
+const WORKERS_MAX: usize = 4;
+
+/// Starts the threads that rayon's calls run on.
+///
+/// # Errors
+/// No more threads are allowed.
+pub fn start_workers() -> Result<()> {
+    let count = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(count)
+        .thread_name(|_| "rprof-work".into())
+        .build_global()
+        .context("cannot start threads")
+}
+
+/// Lets the calling thread, and those that it starts later, run ahead of what it measures: on a
+/// busy machine it would else come too late to empty the kernel's buffers. Without CAP_SYS_NICE it
+/// stays as it is.
 pub fn run_ahead() {
     let _ = rustix::process::setpriority_process(None, NICE);
 }

@@ -76,6 +76,8 @@ impl Session {
         let source = sources::find(&plan.source)?;
         plan.options.target.check()?;
         crate::doctor::check_recording()?;
+        // Now, so that its threads do not inherit that we run ahead.
+        machine::start_workers()?;
         let writer = Writer::create(&plan.path)?;
         match Self::open_stream(plan, source) {
             Ok((stream, tasks, resolver)) => {
@@ -139,7 +141,8 @@ impl Session {
     /// The recording cannot be written; what was written before stays readable.
     pub fn step(&mut self, others: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
         let timeout = timeout.as_millis().min(POLL_MS.into()) as u16;
-        let mut fds: Vec<PollFd<'_>> = std::iter::once(self.stream.wakeup_fd())
+        let mut fds: Vec<PollFd<'_>> = [self.stream.wakeup_fd(), self.resolver.wakeup_fd()]
+            .into_iter()
             .chain(self.tasks.wakeup_fds())
             .chain(others.iter().copied())
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))

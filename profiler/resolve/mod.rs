@@ -15,6 +15,7 @@ mod stack;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::BuildHasher,
+    os::fd::BorrowedFd,
     time::Duration,
 };
 
@@ -130,6 +131,11 @@ impl Resolver {
         std::mem::take(&mut self.named)
     }
 
+    /// Becomes readable when there are tables to take in, which [`Resolver::add`] does.
+    pub fn wakeup_fd(&self) -> BorrowedFd<'_> {
+        self.loader.wakeup_fd()
+    }
+
     /// User stacks that did not reach their root, by reason.
     pub fn failed(&self) -> &BTreeMap<&'static str, u64> {
         &self.failed
@@ -210,7 +216,7 @@ impl Resolver {
 
     /// Brings what was built into the kernel.
     fn load_tables(&mut self, timeout: Option<Duration>) -> Result<()> {
-        self.loader.collect(timeout)?;
+        self.loader.collect(timeout);
         self.follow_waiting(false)?;
         for pid in std::mem::take(&mut self.stale) {
             let regions = self.processes.regions(pid, &mut self.images);

@@ -3,8 +3,13 @@
 
 use std::{
     collections::HashMap,
+    io::{Read, Write},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{Receiver, Sender, channel},
     },
     time::{Duration, Instant},
@@ -17,13 +22,12 @@ use symbolizer::{FileKey, Mapping};
 use super::{
     Image, Key, Segment, Table, bias,
     cache::Cache,
-    chunks::{Chunks, Stored},
     runs::{Run, Runs},
+    shelf::Shelf,
 };
 use crate::bpf;
 
-/// Sizes of the maps in `bpf/tables.bpf.h`.
-const FILES_MAX: u32 = 16 << 10;
+/// Entries of `unwind_mappings` (MAPPINGS_MAX in `bpf/tables.bpf.h`).
 const MAPPINGS_MAX: u32 = 128 << 10;
 /// `file` of a mapping without a table.
 const NO_FILE: u32 = u32::MAX;
@@ -74,18 +78,17 @@ enum Name {
 /// How far a file is.
 enum State {
     Building,
-    /// In the kernel, under this number; its segments give the bias of a mapping.
-    Loaded(u32),
+    Loaded(Arc<Loaded>),
     /// It has no table.
     Without,
 }
 
+/// A file whose table is in the kernel.
 struct Loaded {
+    /// In `unwind_files`.
+    number: u32,
     key: Key,
-    stored: Stored,
-    used: Instant,
-    rows: u64,
-    table: Option<Arc<Table>>,
+    /// They give the bias of a mapping.
     segments: Vec<Segment>,
 }
 
@@ -95,7 +98,8 @@ type Parts = (Key, Table, Vec<Segment>);
 struct Built {
     name: Name,
     path: String,
-    outcome: Result<Parts, String>,
+    outcome: Result<(Loaded, Table), String>,
+    evicted: Vec<u32>,
 }
 
 /// Counts for the report and `doctor`.
@@ -116,50 +120,58 @@ pub struct Counts {
 /// Loads tables.
 pub struct Loader {
     maps: Maps,
-    chunks: Chunks,
+    shelf: Arc<Mutex<Shelf>>,
     runs: Runs,
     cache: Cache,
     states: HashMap<Name, State>,
-    /// By number in `unwind_files`.
-    loaded: HashMap<u32, Loaded>,
-    /// Files of the same contents share a number.
-    numbers: HashMap<Key, u32>,
     /// Processes in the kernel.
     processes: HashMap<u32, Run>,
-    at_hand: usize,
+    /// Tables by number, and when they were last used.
+    at_hand: HashMap<u32, (Arc<Table>, Instant)>,
     outbox: Sender<Built>,
     built: Receiver<Built>,
+    /// A byte arrives with each table that is built.
+    wakeup: UnixStream,
+    waker: UnixStream,
     counts: Counts,
 }
 
 impl Loader {
     /// A loader into `maps`, with `budget` bytes of locked kernel memory for tables.
+    ///
+    /// # Errors
+    /// No more descriptors are to be had.
     pub fn new(maps: Maps, budget: u64) -> Result<Self> {
         let (outbox, built) = channel();
+        let (wakeup, waker) = UnixStream::pair().context("cannot make a socket pair")?;
+        wakeup.set_nonblocking(true)?;
+        waker.set_nonblocking(true)?;
+        let (files, chunks) =
+            (MapHandle::try_from(&maps.files)?, MapHandle::try_from(&maps.chunks)?);
         Ok(Self {
-            chunks: Chunks::new(MapHandle::try_from(&maps.chunks)?, budget),
             maps,
+            shelf: Arc::new(Mutex::new(Shelf::new(files, chunks, budget))),
             runs: Runs::new(MAPPINGS_MAX),
             cache: Cache::open(),
             states: HashMap::new(),
-            loaded: HashMap::new(),
-            numbers: HashMap::new(),
             processes: HashMap::new(),
-            at_hand: 0,
+            at_hand: HashMap::new(),
             outbox,
             built,
+            wakeup,
+            waker,
             counts: Counts::default(),
         })
     }
 
+    /// Becomes readable when a table was built.
+    pub fn wakeup_fd(&self) -> BorrowedFd<'_> {
+        self.wakeup.as_fd()
+    }
+
     /// What there is in the kernel, and what was turned away.
     pub fn counts(&self) -> Counts {
-        Counts {
-            files: self.loaded.len() as u64,
-            rows: self.loaded.values().map(|loaded| loaded.rows).sum(),
-            bytes: self.chunks.bytes(),
-            ..self.counts
-        }
+        self.counts
     }
 
     /// Asks for the tables of all code in `regions`. True once they are there.
@@ -181,24 +193,38 @@ impl Loader {
     }
 
     /// Takes in the tables that were built meanwhile; with a `timeout`, waits for the first.
-    ///
-    /// # Errors
-    /// The kernel refuses a map.
-    pub fn collect(&mut self, timeout: Option<Duration>) -> Result<()> {
+    pub fn collect(&mut self, timeout: Option<Duration>) {
+        while self.wakeup.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
         let first = timeout.and_then(|timeout| self.built.recv_timeout(timeout).ok());
         let mut next = first.or_else(|| self.built.try_recv().ok());
         while let Some(built) = next {
-            let state = match built.outcome {
-                Ok((key, table, segments)) => self.load(key, table, segments)?,
-                Err(reason) => {
-                    tracing::info!("no unwind table for {}: {reason}", built.path);
-                    State::Without
-                }
-            };
-            self.states.insert(built.name, state);
+            self.take_in(built);
             next = self.built.try_recv().ok();
         }
-        Ok(())
+        if let Ok(shelf) = self.shelf.try_lock() {
+            (self.counts.files, self.counts.rows, self.counts.bytes) = shelf.size();
+        }
+    }
+
+    fn take_in(&mut self, built: Built) {
+        for number in built.evicted {
+            self.counts.evicted += 1;
+            self.at_hand.remove(&number);
+            let gone = |state: &State| matches!(state, State::Loaded(l) if l.number == number);
+            self.states.retain(|_, state| !gone(state));
+        }
+        let state = match built.outcome {
+            Ok((loaded, table)) => {
+                self.at_hand.insert(loaded.number, (Arc::new(table), Instant::now()));
+                self.put_away();
+                State::Loaded(Arc::new(loaded))
+            }
+            Err(reason) => {
+                tracing::info!("no unwind table for {}: {reason}", built.path);
+                State::Without
+            }
+        };
+        self.states.insert(built.name, state);
     }
 
     /// Puts a process into the kernel, with the mappings that it has now.
@@ -213,15 +239,22 @@ impl Loader {
         };
         let mut keys = Vec::with_capacity(count as usize * 4);
         let mut values = Vec::new();
+        let mut files = Vec::new();
         for (index, region) in regions.iter().take(count as usize).enumerate() {
+            let entry = self.entry(region);
             keys.extend((run.first + index as u32).to_ne_bytes());
-            values.extend_from_slice(bpf::bytes(&self.entry(region)));
+            values.extend_from_slice(bpf::bytes(&entry));
+            files.push(entry.file);
         }
         if count > 0 {
             self.maps
                 .mappings
                 .update_batch(&keys, &values, count, MapFlags::ANY, MapFlags::ANY)
                 .context("cannot write the mappings of a process")?;
+        }
+        // While a worker writes, the order of use may stay a little behind.
+        if let Ok(mut shelf) = self.shelf.try_lock() {
+            shelf.touch(files.into_iter());
         }
         let process = bpf::process { first: run.first, count: run.count };
         let key = pid.to_ne_bytes();
@@ -255,17 +288,17 @@ impl Loader {
     /// The table of a region's code and what to subtract from addresses there, to follow a stack
     /// in user space.
     pub fn table(&mut self, region: &Region) -> Option<(Arc<Table>, u64)> {
-        let number = self.number(&region.code)?;
-        let loaded = self.loaded.get_mut(&number)?;
+        let loaded = Arc::clone(self.loaded(&region.code)?);
         let bias = bias(&loaded.segments, region.mapping.start, region.mapping.offset)?;
-        loaded.used = Instant::now();
-        if loaded.table.is_none() {
-            let table = self.cache.get(&loaded.key)?;
-            self.at_hand += table.bytes();
-            loaded.table = Some(Arc::new(table));
-            self.put_away();
+        let now = Instant::now();
+        if let Some((table, used)) = self.at_hand.get_mut(&loaded.number) {
+            *used = now;
+            return Some((Arc::clone(table), bias));
         }
-        Some((self.loaded.get(&number)?.table.clone()?, bias))
+        let table = Arc::new(self.cache.get(&loaded.key)?);
+        self.at_hand.insert(loaded.number, (Arc::clone(&table), now));
+        self.put_away();
+        Some((table, bias))
     }
 
     /// Keeps the folder of tables within its limit.
@@ -273,14 +306,14 @@ impl Loader {
         self.cache.trim();
     }
 
-    fn number(&self, code: &Code) -> Option<u32> {
+    fn loaded(&self, code: &Code) -> Option<&Arc<Loaded>> {
         match self.states.get(&name_of(code)?)? {
-            State::Loaded(number) => Some(*number),
+            State::Loaded(loaded) => Some(loaded),
             State::Building | State::Without => None,
         }
     }
 
-    fn entry(&mut self, region: &Region) -> bpf::mapping {
+    fn entry(&self, region: &Region) -> bpf::mapping {
         let mapping = &region.mapping;
         let pages = (mapping.end - mapping.start) >> 12;
         let mut entry = bpf::mapping {
@@ -289,97 +322,50 @@ impl Loader {
             pages: pages.min(u32::MAX.into()) as u32,
             file: NO_FILE,
         };
-        let number = self.number(&region.code);
-        if let Some(number) = number
-            && let Some(loaded) = self.loaded.get_mut(&number)
-            && let Some(bias) = self::bias(&loaded.segments, mapping.start, mapping.offset)
+        if let Some(loaded) = self.loaded(&region.code)
+            && let Some(bias) = bias(&loaded.segments, mapping.start, mapping.offset)
         {
-            loaded.used = Instant::now();
-            (entry.bias, entry.file) = (bias, number);
+            (entry.bias, entry.file) = (bias, loaded.number);
         }
         entry
     }
 
     fn build(&self, name: Name, code: Code) {
-        let (outbox, cache) = (self.outbox.clone(), self.cache.clone());
+        let (outbox, cache, shelf) =
+            (self.outbox.clone(), self.cache.clone(), Arc::clone(&self.shelf));
+        let waker = self.waker.try_clone();
         rayon::spawn(move || {
-            let path = match &code {
-                Code::File(file) => file.path().to_owned(),
-                Code::Vdso | Code::None => "[vdso]".into(),
+            let (path, parts) = match code {
+                Code::File(file) => (file.path().to_owned(), build(file.file(), &cache)),
+                Code::Vdso => ("[vdso]".into(), vdso().and_then(|bytes| build(&bytes[..], &cache))),
+                Code::None => (String::new(), Err("no file".into())),
             };
-            let outcome = match code {
-                Code::File(file) => build(file.file(), &cache),
-                Code::Vdso => vdso().and_then(|bytes| build(&bytes[..], &cache)),
-                Code::None => Err("no file".into()),
-            };
+            let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+            let outcome = parts.and_then(|parts| load(parts, &mut shelf));
             // If nobody waits for it any more, rprof is about to end.
-            let _ = outbox.send(Built { name, path, outcome });
+            let _ = outbox.send(Built { name, path, outcome, evicted: shelf.take_evicted() });
+            // A full socket has woken the reader already.
+            let _ = waker.and_then(|mut waker| waker.write(&[0]));
         });
-    }
-
-    fn load(&mut self, key: Key, table: Table, segments: Vec<Segment>) -> Result<State> {
-        if let Some(&number) = self.numbers.get(&key) {
-            return Ok(State::Loaded(number));
-        }
-        let stored = loop {
-            if let Some(stored) = self.chunks.store(&table)? {
-                break stored;
-            }
-            if !self.evict() {
-                return Ok(State::Without);
-            }
-        };
-        let number = (0..FILES_MAX).find(|number| !self.loaded.contains_key(number));
-        let Some(number) = number else {
-            self.chunks.remove(&stored);
-            return Ok(State::Without);
-        };
-        self.maps
-            .files
-            .update(&number.to_ne_bytes(), bpf::bytes(&stored.file), MapFlags::ANY)
-            .context("cannot write an unwind table's index")?;
-        self.numbers.insert(key.clone(), number);
-        let rows = table.rows().len() as u64;
-        self.at_hand += table.bytes();
-        let loaded = Loaded {
-            key,
-            stored,
-            used: Instant::now(),
-            rows,
-            table: Some(Arc::new(table)),
-            segments,
-        };
-        self.loaded.insert(number, loaded);
-        self.put_away();
-        Ok(State::Loaded(number))
     }
 
     /// Drops our own copies of tables, oldest first, beyond the limit. The kernel keeps its own.
     fn put_away(&mut self) {
-        while self.at_hand > AT_HAND_MAX {
-            let held = self.loaded.values_mut().filter(|loaded| loaded.table.is_some());
-            let Some(oldest) = held.min_by_key(|loaded| loaded.used) else { return };
-            self.at_hand -= oldest.table.take().map_or(0, |table| table.bytes());
+        let mut bytes: usize = self.at_hand.values().map(|(table, _)| table.bytes()).sum();
+        while bytes > AT_HAND_MAX && self.at_hand.len() > 1 {
+            let oldest = self.at_hand.iter().min_by_key(|(_, (_, used))| *used);
+            let Some((&number, (table, _))) = oldest else { return };
+            bytes -= table.bytes();
+            self.at_hand.remove(&number);
         }
     }
+}
 
-    /// Takes the file that was used least recently out of the kernel. Its mappings stay, and find
-    /// no row.
-    fn evict(&mut self) -> bool {
-        let oldest = self.loaded.iter().min_by_key(|(_, loaded)| loaded.used);
-        let Some(number) = oldest.map(|(&number, _)| number) else { return false };
-        let Some(loaded) = self.loaded.remove(&number) else { return false };
-        let gone = bpf::file::default();
-        if self.maps.files.update(&number.to_ne_bytes(), bpf::bytes(&gone), MapFlags::ANY).is_err()
-        {
-            return false;
-        }
-        self.at_hand -= loaded.table.map_or(0, |table| table.bytes());
-        self.chunks.remove(&loaded.stored);
-        self.numbers.remove(&loaded.key);
-        self.states.retain(|_, state| !matches!(state, State::Loaded(n) if *n == number));
-        self.counts.evicted += 1;
-        true
+fn load((key, table, segments): Parts, shelf: &mut Shelf) -> Result<(Loaded, Table), String> {
+    match shelf.store(&key, &table) {
+        Ok(Some(number)) => Ok((Loaded { number, key, segments }, table)),
+        Ok(None) => Err("no room left for its table".into()),
+        Err(error) => Err(format!("{error:#}")),
     }
 }
 

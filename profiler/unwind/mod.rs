@@ -52,6 +52,7 @@ mod plt;
 mod rule;
 mod runs;
 mod sections;
+mod shelf;
 mod table;
 mod x86;
 
