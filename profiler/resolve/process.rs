@@ -200,22 +200,19 @@ impl Processes {
             Some(_) => {}
             None => self.insert(pid, None, None),
         }
-        let read = Maps::read(pid, true).ok().filter(|maps| !maps.mappings.is_empty());
-        let regions = match read {
-            Some(maps) => {
-                self.refused_mappings +=
-                    maps.refused + maps.mappings.len().saturating_sub(MAPPINGS_MAX) as u64;
-                let mappings = maps.mappings.into_iter().take(MAPPINGS_MAX);
-                Arc::new(mappings.map(|mapping| Region { mapping, code: None }).collect())
+        let parent = self.processes.get(&pid).and_then(|process| process.parent);
+        let regions = match read_regions(pid) {
+            Some((regions, refused)) => {
+                self.refused_mappings += refused;
+                Arc::new(regions)
             }
             // It has ended, or has no memory of its own; if it never called exec, what it ran is
             // what its parent runs.
-            None => self
-                .processes
-                .get(&pid)
-                .and_then(|process| process.parent)
-                .and_then(|parent| self.processes.get(&parent)?.regions.clone())
-                .unwrap_or_default(),
+            None => {
+                let known = parent.and_then(|parent| self.processes.get(&parent)?.regions.clone());
+                let read = || Some(Arc::new(read_regions(parent?)?.0));
+                known.or_else(read).unwrap_or_default()
+            }
         };
         self.states += 1;
         let state = self.states;
@@ -224,6 +221,15 @@ impl Processes {
             process.state = state;
         }
     }
+}
+
+/// The executable mappings of a process as /proc has them, and how many were too many; none if it
+/// is gone or has no memory of its own.
+fn read_regions(pid: u32) -> Option<(Vec<Region>, u64)> {
+    let maps = Maps::read(pid, true).ok().filter(|maps| !maps.mappings.is_empty())?;
+    let refused = maps.refused + maps.mappings.len().saturating_sub(MAPPINGS_MAX) as u64;
+    let mappings = maps.mappings.into_iter().take(MAPPINGS_MAX);
+    Some((mappings.map(|mapping| Region { mapping, code: None }).collect(), refused))
 }
 
 fn identify(pid: u32, mapping: &Mapping, images: &mut Images) -> Code {
