@@ -10,7 +10,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::common::command::{RPROF, Ran, is_root, kept_recording, run};
+use super::common::command::{RPROF, Ran, kept_recording, run};
 
 /// KiB of memory, and seconds, that reading a damaged recording may take.
 const MEMORY: u64 = 2 << 20;
