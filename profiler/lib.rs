@@ -34,3 +34,5 @@ pub mod doctor;
 pub mod cli;
 
 mod machine;
+
+mod nearest;

@@ -3,11 +3,7 @@
 //! All that can fail for want of a privilege, a kernel feature or a place to write fails in
 //! [`Session::open`], before anything is measured.
 
-use std::{
-    os::fd::BorrowedFd,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{os::fd::BorrowedFd, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -19,7 +15,7 @@ use crate::{
     model::{Info, SourceInfo, Stats, UnwindTables as Tables},
     resolve::Resolver,
     sources::{self, Options, POLL_MS, Stream},
-    store::{SourceState, Writer, partial_path},
+    store::{SourceState, Writer},
     unwind::Loader,
 };
 
@@ -43,7 +39,6 @@ pub struct Plan {
 
 /// A recording at work.
 pub struct Session {
-    path: PathBuf,
     stream: Box<dyn Stream>,
     tasks: TaskEvents,
     resolver: Resolver,
@@ -92,7 +87,6 @@ impl Session {
                     ..Info::default()
                 };
                 Ok(Self {
-                    path: plan.path.clone(),
                     source: stream.info(),
                     stream,
                     tasks,
@@ -236,7 +230,7 @@ impl Session {
         format!(
             "the recording ends {:.0} s after its start; what there is of it is in {}",
             self.info.duration as f64 / 1e9,
-            partial_path(Path::new(&self.path)).display()
+            self.writer.partial().display()
         )
     }
 }

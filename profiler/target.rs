@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::nearest::nearest;
+
 /// Whom to watch; filters add up, and none means the whole machine.
 #[derive(Clone, Debug, Default)]
 pub struct Target {
@@ -34,6 +36,9 @@ pub struct Cgroup {
     /// Depth below the root of the hierarchy.
     pub level: u32,
 }
+
+/// Cgroups among which the nearest is looked for.
+const CGROUPS_MAX: usize = 16 << 10;
 
 /// Bytes of a command name, without the NUL (TASK_COMM_LEN - 1).
 pub const COMM_BYTES: usize = 15;
@@ -97,8 +102,10 @@ impl Cgroup {
             Ok(_) => given.to_path_buf(),
             Err(_) => mount.join(path.trim_start_matches('/')),
         };
-        let folder = fs::canonicalize(&folder)
-            .with_context(|| format!("no cgroup {path} below {}", mount.display()))?;
+        let Ok(folder) = fs::canonicalize(&folder) else {
+            let near = nearest(&format!("/{}", path.trim_start_matches('/')), cgroups(&mount));
+            bail!("no cgroup {path} below {}{near}", mount.display());
+        };
         let below = folder
             .strip_prefix(&mount)
             .with_context(|| format!("{path} is not below the cgroup2 mount {}", mount.display()))?
@@ -129,6 +136,22 @@ pub fn cgroup2_mount() -> Result<PathBuf> {
     mount.context("cgroup2 is not mounted; try: mount -t cgroup2 none /sys/fs/cgroup/unified")
 }
 
+/// Every cgroup, as its path below the mount.
+fn cgroups(mount: &Path) -> Vec<String> {
+    let mut paths = Vec::new();
+    let mut folders = vec![mount.to_path_buf()];
+    while let Some(folder) = folders.pop()
+        && paths.len() < CGROUPS_MAX
+    {
+        let below = folder.strip_prefix(mount).unwrap_or(&folder);
+        paths.push(format!("/{}", below.display()));
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.extend(below.map(|entry| entry.path()));
+    }
+    paths
+}
+
 fn check_pid(pid: u32) -> Result<()> {
     if Path::new(&format!("/proc/{pid}")).exists() {
         return Ok(());
@@ -142,14 +165,23 @@ fn check_pid(pid: u32) -> Result<()> {
 
 fn check_comm(comm: &str) -> Result<()> {
     if comm.len() > COMM_BYTES {
-        let cut: String = comm.chars().take(COMM_BYTES).collect();
-        bail!("command names have {COMM_BYTES} bytes at most; try --comm {cut}");
+        let end = (0..=COMM_BYTES).rfind(|&end| comm.is_char_boundary(end)).unwrap_or_default();
+        bail!("command names have {COMM_BYTES} bytes at most; try --comm {}", &comm[..end]);
     }
     Ok(())
 }
 
+/// True if a process has ended, also where its parent has not taken note of that yet. A leader may
+/// end before the other threads; with them there, the process has not.
+pub fn has_ended(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    let state = stat.rsplit(") ").next().unwrap_or_default();
+    state.starts_with(['Z', 'X'])
+        && fs::read_dir(format!("/proc/{pid}/task")).map_or(true, |tasks| tasks.count() < 2)
+}
+
 /// Every process: its id and command name.
-fn processes() -> Vec<(u32, String)> {
+pub fn processes() -> Vec<(u32, String)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter_map(|pid: u32| {

@@ -63,7 +63,7 @@ pub struct RecordArgs {
     #[arg(long, value_name = "MB", default_value_t = 256)]
     pub table_memory: u64,
     /// Start this command, and record it and its children until it ends
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "pids")]
     pub command: Vec<OsString>,
 }
 

@@ -1,6 +1,6 @@
 //! `rprof doctor`.
 
-use std::process::ExitCode;
+use std::{fmt::Write, process::ExitCode};
 
 use anyhow::Result;
 
@@ -10,8 +10,9 @@ use crate::doctor::{Verdict, examine};
 /// Prints what this machine allows. Fails if it does not allow recording.
 pub fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     let checks = examine();
+    let mut out = String::new();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&checks)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&checks)?)?;
     } else {
         for check in &checks {
             let mark = match check.verdict {
@@ -19,13 +20,14 @@ pub fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
                 Verdict::Less => "less",
                 Verdict::No => "NO",
             };
-            println!("{mark:<5} {:<21} {}", check.name, check.found);
+            writeln!(out, "{mark:<5} {:<21} {}", check.name, check.found)?;
             if check.verdict != Verdict::Yes {
-                println!("{:27} lost: {}", "", check.lost);
-                println!("{:27} to get it: {}", "", check.remedy);
+                writeln!(out, "{:27} lost: {}", "", check.lost)?;
+                writeln!(out, "{:27} to get it: {}", "", check.remedy)?;
             }
         }
     }
+    super::print(out.as_bytes())?;
     let works = checks.iter().all(|check| check.verdict != Verdict::No);
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

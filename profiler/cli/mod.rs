@@ -1,5 +1,13 @@
 //! The command line: a file per command, over the one definition of all words in `args`.
 
+/// Tells a person something. Who has closed standard error does not want to know.
+macro_rules! say {
+    ($($word:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($word)*);
+    }};
+}
+
 mod args;
 mod doctor;
 mod progress;
@@ -7,9 +15,12 @@ mod read;
 mod record;
 mod run;
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 
 use args::{Args, Command};
@@ -34,7 +45,7 @@ pub fn run() -> ExitCode {
         // `rprof report | head` is no error.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rprof: {error:#}");
+            say!("rprof: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -49,6 +60,12 @@ fn command(command: Command) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(&args),
         Command::StartWhenTold { command } => run::start_when_told(&command),
     }
+}
+
+/// Writes to standard output.
+fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).context("cannot write to standard output")
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,7 +1,7 @@
 //! The commands that read a recording: `flamegraph`, `report`, `export`.
 
 use std::{
-    io::{self, BufWriter, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::Path,
 };
 
@@ -41,20 +41,20 @@ pub fn export(args: &ExportArgs) -> Result<()> {
 }
 
 fn show(file: &Path, view: &View, output: &dyn Output, redirect: &str) -> Result<()> {
-    let stdout = io::stdout();
-    if output.is_binary() && stdout.is_terminal() {
+    if output.is_binary() && io::stdout().is_terminal() {
         bail!("{} is not for a terminal; write it to a file: {redirect}", output.name());
     }
     let mut recording = Recording::open(file)?;
     let profile = recording.profile(view, output.detail());
     for remark in recording.remarks() {
-        eprintln!("rprof: {remark}");
+        say!("rprof: {remark}");
     }
     let profile = profile?;
     check_samples(&profile, file)?;
-    let mut out = BufWriter::new(stdout.lock());
-    output.write(&profile, view, &mut out)?;
-    Ok(out.flush()?)
+    // As a whole, so that an error cannot leave half of it.
+    let mut bytes = Vec::new();
+    output.write(&profile, view, &mut bytes)?;
+    super::print(&bytes)
 }
 
 fn check_samples(profile: &Profile, file: &Path) -> Result<()> {

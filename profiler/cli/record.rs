@@ -5,7 +5,6 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
-    path::Path,
     process::ExitCode,
     time::Duration,
 };
@@ -21,9 +20,10 @@ use signal_hook::{
 
 use super::{args::RecordArgs, progress::Progress, run::Running};
 use crate::{
+    nearest::nearest,
     session::{Plan, Session, Summary},
     sources::Options,
-    target::Target,
+    target::{Target, has_ended, processes},
 };
 
 /// Records, and tells what came of it.
@@ -32,7 +32,6 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     target.check()?;
     let mut command = match &args.command[..] {
         [] => None,
-        _ if target.is_by_pid() => bail!("-p and a command: which of them? Give one"),
         words => Some(Running::prepare(words)?),
     };
     let at_exec = command.as_ref().map(Running::pid);
@@ -115,8 +114,7 @@ impl Limits {
     }
 
     fn target_has_ended(&self) -> bool {
-        let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists();
-        self.target.is_by_pid() && self.target.pids.iter().all(gone)
+        self.target.is_by_pid() && self.target.pids.iter().all(|pid| has_ended(*pid))
     }
 }
 
@@ -162,13 +160,20 @@ fn tell(summary: &Summary, plan: &Plan) -> Result<()> {
         if stats.lost > 0 {
             bail!("all {} samples were lost; try a lower -F", stats.lost);
         }
+        let names: Vec<String> = processes().into_iter().map(|(_, name)| name).collect();
+        let hint = match &plan.options.target.comm {
+            Some(comm) if !names.contains(comm) => {
+                format!("; no process is called {comm} now{}", nearest(comm, names))
+            }
+            _ => String::new(),
+        };
         bail!(
-            "no samples: {} used no CPU time in {seconds:.1} s, so there is nothing to show",
+            "no samples: {} used no CPU time in {seconds:.1} s, so there is nothing to show{hint}",
             info.target
         );
     }
     let size = std::fs::metadata(&plan.path).map_or(0, |metadata| metadata.len());
-    eprintln!(
+    say!(
         "rprof: {} samples in {seconds:.1} s, {} lost, {} stacks truncated: {} ({})",
         HumanCount(stats.samples),
         HumanCount(stats.lost),
@@ -177,10 +182,10 @@ fn tell(summary: &Summary, plan: &Plan) -> Result<()> {
         HumanBytes(size),
     );
     for (what, count) in &stats.missed {
-        eprintln!("rprof: {what}: {}", HumanCount(*count));
+        say!("rprof: {what}: {}", HumanCount(*count));
     }
     let own = &stats.overhead;
-    eprintln!(
+    say!(
         "rprof: used {:.2} s of CPU time, {:.1} us of BPF time a sample, {} of memory",
         own.cpu_seconds,
         own.bpf_ns as f64 / 1e3 / stats.samples.max(1) as f64,
@@ -190,7 +195,7 @@ fn tell(summary: &Summary, plan: &Plan) -> Result<()> {
         Some("rprof.data") => String::new(),
         _ => format!(" {}", plan.path.display()),
     };
-    eprintln!("next:  rprof report{file}   or   rprof flamegraph{file} > out.svg");
+    say!("next:  rprof report{file}   or   rprof flamegraph{file} > out.svg");
     Ok(())
 }
 
@@ -202,7 +207,7 @@ fn wait_for(
 ) -> Result<ExitCode> {
     let Some(mut command) = command else { return recorded.map(|()| ExitCode::SUCCESS) };
     if let Err(error) = &recorded {
-        eprintln!("rprof: {error:#}");
+        say!("rprof: {error:#}");
     }
     while !command.has_ended()? {
         let mut fds = [nix::poll::PollFd::new(signals.fd(), nix::poll::PollFlags::POLLIN)];

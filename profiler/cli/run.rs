@@ -5,8 +5,12 @@
 //! counts from its exec on, and once sampling is on it is told to continue and becomes the command.
 
 use std::{
-    ffi::OsString,
-    os::unix::process::{CommandExt, ExitStatusExt},
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::{
+        fs::PermissionsExt,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, ExitStatus},
 };
@@ -19,6 +23,8 @@ use nix::{
     },
     unistd::Pid,
 };
+
+use crate::nearest::nearest;
 
 /// What shells give a command that is not found, or found but cannot be run.
 const NOT_FOUND: u8 = 127;
@@ -89,8 +95,8 @@ impl Drop for Running {
 }
 
 fn is_stopped(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let name = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let name = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     let ours = std::env::current_exe().is_ok_and(|exe| exe == name);
     ours && stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
 }
@@ -99,19 +105,33 @@ fn is_stopped(pid: u32) -> bool {
 pub fn start_when_told(command: &[OsString]) -> Result<ExitCode> {
     raise(Signal::SIGSTOP).context("cannot stop")?;
     let error = Command::new(&command[0]).args(&command[1..]).exec();
-    eprintln!("rprof: cannot run {}: {error}", Path::new(&command[0]).display());
+    say!("rprof: cannot run {}: {error}", Path::new(&command[0]).display());
     let missing = error.kind() == std::io::ErrorKind::NotFound;
     Ok(ExitCode::from(if missing { NOT_FOUND } else { NOT_EXECUTABLE }))
 }
 
-/// Where a shell would find the program.
-fn find(program: &OsString) -> Result<PathBuf> {
-    let path = Path::new(program);
-    let found = if path.components().count() > 1 || program.is_empty() {
-        Some(path.to_owned()).filter(|path| path.is_file())
-    } else {
-        let folders = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&folders).map(|dir| dir.join(path)).find(|path| path.is_file())
-    };
-    found.with_context(|| format!("no command {}", path.display()))
+/// Checks that a shell would find the program.
+fn find(program: &OsStr) -> Result<()> {
+    if program.as_encoded_bytes().contains(&b'/') {
+        let file = fs::metadata(program)
+            .with_context(|| format!("no command {}", Path::new(program).display()))?;
+        if !is_program(&file) {
+            bail!("{} is not executable", Path::new(program).display());
+        }
+        return Ok(());
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&folders).collect();
+    let found = |folder: &PathBuf| fs::metadata(folder.join(program)).is_ok_and(|f| is_program(&f));
+    if program.is_empty() || !folders.iter().any(found) {
+        let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+        let programs = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let name = program.to_string_lossy();
+        bail!("no command {name}{}", nearest(&name, programs));
+    }
+    Ok(())
+}
+
+fn is_program(file: &fs::Metadata) -> bool {
+    file.is_file() && file.permissions().mode() & 0o111 != 0
 }

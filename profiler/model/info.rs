@@ -107,6 +107,6 @@ pub struct UnwindTables {
 impl Stats {
     /// User stacks that did not reach their root, for any reason.
     pub fn incomplete(&self) -> u64 {
-        self.unwind_failed.values().sum()
+        self.unwind_failed.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 }

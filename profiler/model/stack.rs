@@ -8,6 +8,10 @@ use super::Table;
 /// The stack without any frame; the parent of every root.
 pub const EMPTY_STACK: u32 = 0;
 
+/// Frames that are followed from a leaf, far more than any sample has. A damaged recording may
+/// string all its nodes together, and following that for each sample would take for ever.
+const DEPTH_MAX: usize = 4096;
+
 /// All stacks of a profile. A node `n > 0` is entry `n - 1` of the table.
 #[derive(Clone, Debug, Default)]
 pub struct Stacks(Table<(u32, u32)>);
@@ -33,6 +37,7 @@ impl Stacks {
             next = if parent < next { parent } else { EMPTY_STACK };
             Some(frame)
         })
+        .take(DEPTH_MAX)
     }
 
     /// How many nodes there are, the empty stack not counted.

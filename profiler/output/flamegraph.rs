@@ -32,6 +32,10 @@ impl Output for Flamegraph {
         "flamegraph"
     }
 
+    fn is_binary(&self) -> bool {
+        true
+    }
+
     fn write(&self, profile: &Profile, view: &View, out: &mut dyn Write) -> Result<()> {
         let fold = fold(profile, view);
         let names: Vec<String> = fold.labels.iter().map(name).collect();

@@ -96,7 +96,7 @@ impl Builder<'_> {
         self.out.period = source.period as i64;
         self.out.sample_type = vec![samples, value];
         let to = if profile.to == 0 { info.duration } else { profile.to };
-        self.out.time_nanos = (info.start + profile.from) as i64;
+        self.out.time_nanos = info.start.saturating_add(profile.from) as i64;
         self.out.duration_nanos = to.saturating_sub(profile.from) as i64;
         let machine = format!(
             "rprof {} on {}, Linux {} {}, {} CPUs",

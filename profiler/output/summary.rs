@@ -47,7 +47,11 @@ pub fn counts(profile: &Profile) -> String {
         format!("{}{of} samples = {}", thousands(count), quantity(profile.value(), &value.unit)),
         match stats.lost {
             0 => "0 lost".into(),
-            lost => format!("{} lost ({})", thousands(lost), percent(lost, lost + stats.samples)),
+            lost => format!(
+                "{} lost ({})",
+                thousands(lost),
+                percent(lost, lost.saturating_add(stats.samples))
+            ),
         },
         format!("{} truncated", thousands(stats.truncated)),
         format!("{} incomplete user stacks{}", thousands(stats.incomplete()), reasons(profile)),

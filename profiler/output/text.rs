@@ -102,7 +102,7 @@ pub fn quantity(value: u64, unit: &str) -> String {
         _ if size == 1 => format!("{} {name}", thousands(value)),
         ..10 => format!("{:.2} {name}", value as f64 / size as f64),
         10..100 => format!("{:.1} {name}", value as f64 / size as f64),
-        _ => format!("{} {name}", thousands((value + size / 2) / size)),
+        _ => format!("{} {name}", thousands(value.saturating_add(size / 2) / size)),
     }
 }
 

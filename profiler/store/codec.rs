@@ -38,12 +38,15 @@ impl Encoder {
         self.0.len()
     }
 
-    /// The compressed blob.
+    /// The compressed blob, with a checksum: a bit that changes later must not become another
+    /// name or number.
     ///
     /// # Errors
     /// zstd is out of memory.
     pub fn finish(&self, level: i32) -> Result<Vec<u8>> {
-        zstd::bulk::compress(&self.0, level).context("cannot compress")
+        let mut compressor = zstd::bulk::Compressor::new(level).context("cannot compress")?;
+        compressor.include_checksum(true).context("cannot compress")?;
+        compressor.compress(&self.0).context("cannot compress")
     }
 }
 
@@ -140,6 +143,19 @@ mod tests {
         }
         assert_eq!(decoder.text().unwrap(), "flämme");
         assert!(decoder.unsigned().is_err());
+    }
+
+    #[test]
+    fn no_changed_bit_goes_unnoticed() {
+        let mut encoder = Encoder::default();
+        encoder.text("a name that nothing is to change");
+        let blob = encoder.finish(3).unwrap();
+        let whole = expand(&blob).unwrap();
+        for bit in 0..blob.len() * 8 {
+            let mut damaged = blob.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(expand(&damaged).map_or(true, |bytes| bytes == whole), "bit {bit}");
+        }
     }
 
     #[test]

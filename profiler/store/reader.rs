@@ -221,19 +221,24 @@ impl Recording {
 /// Adds up samples that differ in nothing that has to be told apart.
 struct Sum {
     detail: Detail,
+    /// What all values may still come to. Outputs add them up in any way they like, and pprof
+    /// holds sums of 63 bits.
+    room: u64,
     sums: HashMap<(u32, u32, u32), usize, foldhash::fast::RandomState>,
     samples: Vec<Sample>,
 }
 
 impl Sum {
     fn new(detail: Detail) -> Self {
-        Self { detail, sums: HashMap::default(), samples: Vec::new() }
+        Self { detail, room: i64::MAX as u64, sums: HashMap::default(), samples: Vec::new() }
     }
 
     fn add(&mut self, mut sample: Sample) {
         if !self.detail.cpu {
             sample.cpu = 0;
         }
+        sample.value = sample.value.min(self.room);
+        self.room -= sample.value;
         if self.detail.time {
             return self.samples.push(sample);
         }
@@ -243,7 +248,7 @@ impl Sum {
         match self.samples.get_mut(index) {
             Some(sum) => {
                 sum.count += sample.count;
-                sum.value = sum.value.saturating_add(sample.value);
+                sum.value += sample.value;
             }
             None => self.samples.push(sample),
         }

@@ -83,6 +83,10 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Sample>> {
         value = value.wrapping_add(input.signed()? as u64);
         sample.value = value;
     }
+    let sum = samples.iter().try_fold(0u64, |sum, sample| sum.checked_add(sample.value));
+    if sum.is_none_or(|sum| sum > i64::MAX as u64) {
+        bail!("damaged blob: no window lasts that long");
+    }
     Ok(samples)
 }
 

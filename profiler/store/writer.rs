@@ -1,13 +1,13 @@
 //! Writes a recording while it is recorded: a transaction a second, each complete in itself.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     mem,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{FileTypeExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, Transaction, params};
 
 use super::{
@@ -42,6 +42,8 @@ pub struct Writer {
     db: Connection,
     segment: Segment,
     windows: Vec<Window>,
+    /// Locked, so that no other rprof takes the file for what a killed one left.
+    _lock: File,
 }
 
 /// The dictionary segment that is not full yet.
@@ -65,24 +67,35 @@ impl Writer {
     /// # Errors
     /// The place cannot be written.
     pub fn create(path: &Path) -> Result<Self> {
-        let partial = partial_path(path);
         let cannot = || format!("cannot write {}", path.display());
-        if path.is_dir() {
-            anyhow::bail!("{}: is a folder; name a file with -o", cannot());
-        }
-        for leftover in [partial.clone(), journal_path(&partial)] {
-            if leftover.exists() {
-                fs::remove_file(&leftover).with_context(cannot)?;
-            }
-        }
-        OpenOptions::new()
+        // A link stays; what it points to is replaced.
+        let target = match path.is_symlink() {
+            true => fs::canonicalize(path).with_context(cannot)?,
+            false => path.to_owned(),
+        };
+        check_kind(&target).with_context(cannot)?;
+        let partial = partial_path(&target);
+        remove_leftover(&partial).with_context(cannot)?;
+        let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&partial)
             .with_context(cannot)?;
-        give_to_caller(&partial).with_context(cannot)?;
-        let db = Connection::open(&partial).with_context(cannot)?;
+        let begun = Self::begin(target, file);
+        if begun.is_err() {
+            // It would be taken for a recording that did not finish.
+            let _ = fs::remove_file(&partial);
+            let _ = fs::remove_file(journal_path(&partial));
+        }
+        begun.with_context(cannot)
+    }
+
+    /// Makes a recording of the new and empty `file` beside `path`.
+    fn begin(path: PathBuf, file: File) -> Result<Self> {
+        file.try_lock()?;
+        give_to_caller(&file)?;
+        let db = Connection::open(partial_path(&path))?;
         // A killed process leaves its writes to the kernel, so nothing has to be synced; only a
         // power cut can tear the file, and then the journal of the last second is missing too.
         db.execute_batch(&format!(
@@ -93,11 +106,15 @@ impl Writer {
              PRAGMA application_id = {APPLICATION_ID};
              PRAGMA user_version = {FORMAT_VERSION};
              BEGIN; {SCHEMA} COMMIT;"
-        ))
-        .with_context(cannot)?;
+        ))?;
         let from = Extent::of(&Tables::default());
         let segment = Segment { id: 1, from, named: Vec::new() };
-        Ok(Self { path: path.to_owned(), db, segment, windows: Vec::new() })
+        Ok(Self { path, db, segment, windows: Vec::new(), _lock: file })
+    }
+
+    /// Where the recording is until it is complete.
+    pub fn partial(&self) -> PathBuf {
+        partial_path(&self.path)
     }
 
     /// Writes what came since the last commit: everything new in `tables`, the lines of the
@@ -134,7 +151,7 @@ impl Writer {
     /// # Errors
     /// It cannot be renamed; it then stays at [`partial_path`].
     pub fn finish(self) -> Result<()> {
-        let partial = partial_path(&self.path);
+        let partial = self.partial();
         self.db.close().map_err(|(_, error)| error)?;
         fs::rename(&partial, &self.path).with_context(|| {
             format!("cannot rename {} to {}", partial.display(), self.path.display())
@@ -143,7 +160,7 @@ impl Writer {
 
     /// Removes what was written.
     pub fn discard(self) {
-        let partial = partial_path(&self.path);
+        let partial = self.partial();
         drop(self.db);
         // What cannot be removed could not have been used either.
         let _ = fs::remove_file(partial);
@@ -207,13 +224,44 @@ fn journal_path(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// Only a file can be replaced by a recording: a rename would put one in place of a device too.
+fn check_kind(path: &Path) -> Result<()> {
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    let kind = metadata.file_type();
+    let what = match kind {
+        _ if kind.is_file() => return Ok(()),
+        _ if kind.is_dir() => "a folder",
+        _ if kind.is_fifo() => "a pipe",
+        _ if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    bail!("it is {what}, not a file; name a file with -o")
+}
+
+/// Removes what a killed rprof left, unless it is no leftover: another rprof may be at work.
+fn remove_leftover(partial: &Path) -> Result<()> {
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(partial);
+    if let Ok(file) = &file
+        && matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+    {
+        bail!("another rprof is writing {}; name another file with -o", partial.display());
+    }
+    for leftover in [partial.to_owned(), journal_path(partial)] {
+        if fs::symlink_metadata(&leftover).is_ok() {
+            fs::remove_file(&leftover)?;
+        }
+    }
+    Ok(())
+}
+
 /// Under sudo, a file belongs to who called sudo.
-fn give_to_caller(path: &Path) -> Result<()> {
+fn give_to_caller(file: &File) -> Result<()> {
     let id = |name| std::env::var(name).ok()?.parse::<u32>().ok();
     if let (true, Some(uid), Some(gid)) =
         (nix::unistd::geteuid().is_root(), id("SUDO_UID"), id("SUDO_GID"))
     {
-        std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
+        fchown(file, Some(uid), Some(gid))?;
     }
     Ok(())
 }

@@ -1,0 +1,4 @@
+//! What several tests need. No test needs all of it.
+
+#[allow(dead_code)]
+pub mod command;
