@@ -39,6 +39,17 @@ pub fn symbolize(offsets: &[u64]) -> Vec<Symbols> {
 }
 
 fn read() -> Result<Option<(Bytes, Elf)>> {
+    let Some(image) = image()? else { return Ok(None) };
+    let bytes = Bytes::Memory(image.into());
+    let elf = Elf::parse(&bytes)?;
+    Ok(Some((bytes, elf)))
+}
+
+/// The whole of it, which is an ELF file. None where this process has no vdso.
+///
+/// # Errors
+/// Where this process may not read its own memory.
+pub fn image() -> Result<Option<Vec<u8>>> {
     let maps = Maps::read(std::process::id(), true)?;
     let Some(vdso) = maps.mappings.iter().find(|mapping| mapping.kind() == Kind::Vdso) else {
         return Ok(None);
@@ -50,7 +61,5 @@ fn read() -> Result<Option<(Bytes, Elf)>> {
     let mut image = vec![0; usize::try_from(size).unwrap_or(0)];
     let count = Bytes::of(Arc::new(memory))?.fill(vdso.start, &mut image)?;
     image.truncate(count);
-    let bytes = Bytes::Memory(image.into());
-    let elf = Elf::parse(&bytes)?;
-    Ok(Some((bytes, elf)))
+    Ok(Some(image))
 }

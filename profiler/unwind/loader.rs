@@ -337,7 +337,11 @@ impl Loader {
         rayon::spawn(move || {
             let (path, parts) = match code {
                 Code::File(file) => (file.path().to_owned(), build(file.file(), &cache)),
-                Code::Vdso => ("[vdso]".into(), vdso().and_then(|bytes| build(&bytes[..], &cache))),
+                Code::Vdso => {
+                    let image = symbolizer::vdso::image().ok().flatten();
+                    let image = image.ok_or("this process has no vdso".to_owned());
+                    ("[vdso]".into(), image.and_then(|image| build(&image[..], &cache)))
+                }
                 Code::None => (String::new(), Err("no file".into())),
             };
             let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
@@ -389,16 +393,4 @@ fn build<F: super::ReadAt + ?Sized>(file: &F, cache: &Cache) -> Result<Parts, St
         }
     };
     Ok((key, table, image.segments().to_vec()))
-}
-
-/// The bytes of this process's vdso, which is every process's.
-fn vdso() -> Result<Vec<u8>, String> {
-    use std::os::unix::fs::FileExt;
-    let maps = symbolizer::Maps::read(std::process::id(), true).map_err(|e| e.to_string())?;
-    let vdso = maps.mappings.iter().find(|mapping| mapping.kind() == symbolizer::Kind::Vdso);
-    let vdso = vdso.ok_or("this process has no vdso")?;
-    let memory = std::fs::File::open("/proc/self/mem").map_err(|error| error.to_string())?;
-    let mut bytes = vec![0; (vdso.end - vdso.start) as usize];
-    memory.read_exact_at(&mut bytes, vdso.start).map_err(|error| error.to_string())?;
-    Ok(bytes)
 }
