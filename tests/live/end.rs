@@ -9,7 +9,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    common::workload::{Process, Workshop, require_root},
+    common::workload::{Process, Workshop, require_root, wait_until},
     recorder::{FAST, Recorder},
 };
 
@@ -63,7 +63,9 @@ fn a_kill_costs_no_more_than_the_last_second() {
     let hog = Process::workload(&shop.c("hog"), &[]);
     let mut recorder = Recorder::of(hog.id());
     recorder.wait_for_samples();
-    std::thread::sleep(Duration::from_millis(2500));
+    // Names come after their samples, on a busy machine a while after.
+    wait_until("names", || (recorder.so_far(&[]).own("hog_work") > 0).then_some(()));
+    std::thread::sleep(Duration::from_millis(1500));
     let killed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     recorder.process().signal(Signal::SIGKILL);
     let recording = recorder.end();
