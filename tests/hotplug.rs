@@ -39,6 +39,16 @@ impl Drop for Cpu {
     }
 }
 
+/// True if a program was bound to that CPU: it would not be bound any more afterwards.
+fn is_bound_to(cpu: usize) -> bool {
+    fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let bound = status.lines().any(|line| line == format!("Cpus_allowed_list:\t{cpu}"));
+        // Threads of the kernel run no file.
+        bound && fs::read_link(entry.path().join("exe")).is_ok()
+    })
+}
+
 fn is_asked_for() -> bool {
     let is_set = |name| std::env::var(name).is_ok_and(|value| value == "true");
     is_set("CI") || is_set("RPROF_HOTPLUG")
@@ -60,6 +70,9 @@ fn a_cpu_that_comes_back_is_sampled_again() {
         return;
     }
     let cpu = cpu.unwrap();
+    if !need("that nobody is bound to that CPU", !is_bound_to(cpu.number)) {
+        return;
+    }
     let shop = Workshop::new();
     let hog = shop.c("hog");
     let _everywhere = Process::workload(&hog, &[]);

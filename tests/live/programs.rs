@@ -22,7 +22,7 @@ fn xz() {
     }
     let shop = Workshop::new();
     let input = shop.path("input");
-    let text: String = (0..300_000u64).map(|i| format!("{} {:x}\n", i * i, i * 7919)).collect();
+    let text: String = (0..60_000u64).map(|i| format!("{} {:x}\n", i * i, i * 7919)).collect();
     fs::write(&input, text).unwrap();
     let args = ["--keep", "--threads=1", input.to_str().unwrap()];
     let shown = record(["/usr/bin/xz"].into_iter().chain(args)).shown();
