@@ -89,7 +89,8 @@ fn a_kill_costs_no_more_than_the_last_second() {
     let from = number("duration").saturating_sub(LOST_AT_MOST / 2).as_millis();
     let last = recording.view(&["--from", &format!("{from}ms")]);
     assert!(last.own("hog_work") > 0);
-    assert_eq!(shown.total(), shown.stats["samples"].as_u64().unwrap());
+    // What the kernel had counted by then may be on its way still.
+    assert!(shown.total() <= shown.stats["samples"].as_u64().unwrap());
 }
 
 #[test]
