@@ -147,8 +147,8 @@ impl Session {
         }
         self.drain()?;
         if machine::monotonic_ns() >= self.committed + COMMIT_NS {
-            self.stream.follow_cpus()?;
-            self.tasks.follow_cpus()?;
+            let renewed = self.tasks.follow_cpus()?;
+            self.stream.follow_cpus(&renewed)?;
             self.resolver.name(&mut *self.stream, false)?;
             self.commit()?;
         }

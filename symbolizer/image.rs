@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use rustix::fs::{major, minor};
+
 use crate::bytes::Bytes;
 use crate::cache::{self, Slot};
 use crate::debug::{self, Found};
@@ -108,7 +110,8 @@ impl Image {
     /// # Errors
     /// Where the mapping has no file, the file cannot be reached any more (to
     /// read `map_files` takes `CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN`; the
-    /// path is tried next), or it is no ELF file.
+    /// path is tried next, and in our own root if the process has ended), or
+    /// it is no ELF file.
     pub fn open(pid: u32, mapping: &Mapping) -> Result<Self> {
         if mapping.kind() != Kind::File {
             return Err(Error::Absent(format!("{:?} has no file", mapping.path)));
@@ -118,17 +121,29 @@ impl Image {
             if mapping.deleted {
                 return Err(refused);
             }
-            let file = process::open(Some(pid), Path::new(&mapping.path))?;
-            let inode = file.metadata().map_err(Error::io("stat"))?.ino();
-            // Devices are not compared: btrfs and overlayfs show one in maps
-            // and another in stat.
-            if inode == mapping.inode {
-                Ok(file)
-            } else {
-                Err(Error::Absent(format!("{} is another file by now", mapping.path)))
-            }
+            Self::open_by_path(pid, mapping)
         })?;
         Self::new(file, mapping.path.clone(), Some(pid))
+    }
+
+    /// Opens the path of a mapping, if what is there is the file mapped.
+    fn open_by_path(pid: u32, mapping: &Mapping) -> Result<File> {
+        let path = Path::new(&mapping.path);
+        let theirs = process::open(Some(pid), path);
+        let ended = theirs.is_err();
+        // A process that has ended has no root left. In ours the path may be
+        // that of another file, of another container.
+        let file = theirs.or_else(|gone| process::open(None, path).map_err(|_| gone))?;
+        let metadata = file.metadata().map_err(Error::io("stat"))?;
+        // Devices are compared only where they have to be: btrfs and overlayfs
+        // show one in maps and another in stat.
+        let device = (major(metadata.dev()), minor(metadata.dev()));
+        let same = metadata.ino() == mapping.inode && (!ended || device == mapping.device);
+        if same {
+            Ok(file)
+        } else {
+            Err(Error::Absent(format!("{} is another file by now", mapping.path)))
+        }
     }
 
     /// Opens the file at `path` of our own file system.

@@ -5,10 +5,7 @@
 //! run and carry the clock of the samples, so even a process that has ended before anyone could
 //! look at it in /proc has known mappings.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    os::fd::BorrowedFd,
-};
+use std::{collections::BTreeMap, os::fd::BorrowedFd, time::Duration};
 
 use anyhow::{Context, Result};
 use perf_event::{Builder, Clock, SampleFlag, Sampler, data, events::Software};
@@ -50,6 +47,8 @@ pub enum TaskKind {
 /// The side-band buffers of all CPUs.
 pub struct TaskEvents {
     samplers: BTreeMap<usize, Sampler>,
+    /// For how long each event had been counting when it was last looked at.
+    counted: BTreeMap<usize, Duration>,
     /// Records that were lost for want of room.
     pub lost: u64,
 }
@@ -60,25 +59,41 @@ impl TaskEvents {
     /// # Errors
     /// The kernel does not allow it.
     pub fn open() -> Result<Self> {
-        let mut events = Self { samplers: BTreeMap::new(), lost: 0 };
+        let mut events = Self { samplers: BTreeMap::new(), counted: BTreeMap::new(), lost: 0 };
         events.follow_cpus()?;
         Ok(events)
     }
 
-    /// Follows CPUs that came online. The buffer of one that went away stays, for what is in it.
+    /// Follows CPUs that came online; returns those whose events had to be opened. The buffer of
+    /// one that went away stays until then, for what is in it; to be called after
+    /// [`TaskEvents::drain`].
     ///
     /// # Errors
     /// The kernel does not allow it.
-    pub fn follow_cpus(&mut self) -> Result<()> {
+    pub fn follow_cpus(&mut self) -> Result<Vec<usize>> {
+        let mut opened = Vec::new();
         for cpu in machine::online_cpus()? {
-            if let Entry::Vacant(entry) = self.samplers.entry(cpu) {
-                let sampler = open(cpu).with_context(|| {
-                    format!("cannot follow the processes of CPU {cpu} with perf_event_open")
-                })?;
-                entry.insert(sampler);
+            if self.is_counting(cpu) {
+                continue;
             }
+            let sampler = open(cpu).with_context(|| {
+                format!("cannot follow the processes of CPU {cpu} with perf_event_open")
+            })?;
+            self.samplers.insert(cpu, sampler);
+            self.counted.remove(&cpu);
+            opened.push(cpu);
         }
-        Ok(())
+        Ok(opened)
+    }
+
+    /// False if the CPU has no event, or went away since the last call: then its events stay as
+    /// they were, even when it comes back, and nothing but their time standing still tells.
+    fn is_counting(&mut self, cpu: usize) -> bool {
+        let Some(sampler) = self.samplers.get_mut(&cpu) else { return false };
+        let Some(counted) = sampler.read_full().ok().and_then(|data| data.time_enabled()) else {
+            return true;
+        };
+        self.counted.insert(cpu, counted) != Some(counted)
     }
 
     /// Descriptors that become readable when a buffer fills.

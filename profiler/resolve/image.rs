@@ -19,7 +19,7 @@ pub struct Images {
 }
 
 struct Entry {
-    image: Option<Arc<Image>>,
+    image: Arc<Image>,
     used: u64,
 }
 
@@ -28,12 +28,15 @@ impl Images {
     pub fn open(&mut self, pid: u32, mapping: &Mapping) -> Option<Arc<Image>> {
         self.clock += 1;
         let key = key(pid, mapping);
-        let entry = self.images.entry(key).or_insert_with(|| Entry {
-            image: Image::open(pid, mapping).ok().map(Arc::new),
-            used: 0,
-        });
-        entry.used = self.clock;
-        entry.image.clone()
+        if let Some(entry) = self.images.get_mut(&key) {
+            entry.used = self.clock;
+            return Some(Arc::clone(&entry.image));
+        }
+        // That a file could not be opened is not remembered: that may be for want of its process,
+        // and the next process that runs it may be there still.
+        let image = Arc::new(Image::open(pid, mapping).ok()?);
+        self.images.insert(key, Entry { image: Arc::clone(&image), used: self.clock });
+        Some(image)
     }
 
     /// Closes files beyond the limit that were not used for longest.

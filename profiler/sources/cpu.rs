@@ -108,7 +108,7 @@ impl Stream for Sampling {
                 self.links.push(program.attach().context("cannot attach to a sched tracepoint")?);
             }
         }
-        self.follow_cpus()
+        self.follow_cpus(&[])
     }
 
     fn stop(&mut self) {
@@ -130,9 +130,9 @@ impl Stream for Sampling {
         Ok(())
     }
 
-    fn follow_cpus(&mut self) -> Result<()> {
+    fn follow_cpus(&mut self, renewed: &[usize]) -> Result<()> {
         let online = machine::online_cpus()?;
-        self.cpus.retain(|cpu, _| online.contains(cpu));
+        self.cpus.retain(|cpu, _| online.contains(cpu) && !renewed.contains(cpu));
         for cpu in online {
             if self.cpus.contains_key(&cpu) {
                 continue;

@@ -67,11 +67,12 @@ pub trait Stream {
     /// The ring buffer is not readable.
     fn drain(&mut self, batch: &mut Batch) -> Result<()>;
 
-    /// Follows CPUs that came online or went away.
+    /// Follows CPUs that came online or went away. On those in `renewed` all events are void: they
+    /// are new, or were away for a while.
     ///
     /// # Errors
     /// A CPU that is online cannot be sampled.
-    fn follow_cpus(&mut self) -> Result<()>;
+    fn follow_cpus(&mut self, renewed: &[usize]) -> Result<()>;
 
     /// Names kernel addresses: function and, for a module, the module.
     fn name_kernel(&mut self, addresses: &[u64]) -> Vec<Option<KernelSymbol>>;

@@ -2,3 +2,5 @@
 
 #[allow(dead_code)]
 pub mod command;
+#[allow(dead_code)]
+pub mod workload;
