@@ -165,8 +165,10 @@ def find(rprof: Path, inferno: Path, profile: Optional[str]) -> "tuple[List[Tool
         tools.append(Perf(inferno))
     else:
         missing.append("perf: not installed (Debian: linux-perf, Ubuntu: linux-tools-generic)")
-    # Debian's package has it from bcc 0.27 on.
-    binary = profile or shutil.which("profile", path="/usr/sbin:/usr/local/sbin")
+    # Debian's package has it from bcc 0.27 on; Fedora's has it under the second name. Not from the
+    # whole path: other programs have the first.
+    names = [shutil.which(name, path="/usr/sbin:/usr/local/sbin") for name in ("profile", "bpf-profile")]
+    binary = profile or next(filter(None, names), None)
     if binary and shutil.which("bpftool"):
         tools.append(Libbpf(Path(binary), inferno))
     else:
