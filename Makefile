@@ -1,0 +1,43 @@
+# All set-up is done by the targets themselves; `make` alone lists them.
+
+# A shell that is older than the Rust installation does not have this on its path yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+INFERNO := $(TARGET)/bench
+
+.PHONY: help demo test bench build fmt
+
+help:
+	@echo 'make demo   build, record this machine for 5 s, leave a flame graph and a pprof file'
+	@echo 'make build  build target/release/rprof'
+	@echo 'make test   all that CI runs: format, lints, documentation, tests'
+	@echo 'make bench  cost beside perf and libbpf-tools, as a table and JSON; BENCH=--quick for a first look'
+	@echo 'make fmt    format Rust and C'
+
+demo: build
+	@scripts/demo $(TARGET)/release/rprof
+
+build:
+	@scripts/setup build
+	cargo build --release --locked
+
+test:
+	@scripts/setup test
+	cargo fmt --all --check
+	clang-format --dry-run -Werror $(wildcard bpf/*.[ch] bench/*.c)
+	shellcheck scripts/* .ci/run
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+	cargo test --locked --workspace
+
+bench: build
+	@scripts/setup bench
+	@test -x $(INFERNO)/bin/inferno-flamegraph || CARGO_TARGET_DIR=$(INFERNO)/build \
+		cargo install inferno --version 0.12.8 --locked --root $(INFERNO)
+	@scripts/root python3 bench/bench.py --rprof $(TARGET)/release/rprof \
+		--inferno $(INFERNO)/bin --out $(TARGET)/bench $(BENCH)
+
+fmt:
+	@scripts/setup test
+	cargo fmt --all
+	clang-format -i $(wildcard bpf/*.[ch] bench/*.c)
