@@ -96,6 +96,7 @@ impl Stream for Sampling {
     }
 
     fn start(&mut self) -> Result<()> {
+        self.allow_snapshots();
         let progs = &self.skel.progs;
         for program in [
             &progs.target_fork,
@@ -123,9 +124,7 @@ impl Stream for Sampling {
 
     fn drain(&mut self, batch: &mut Batch) -> Result<()> {
         self.ring.consume().context("cannot read the ring buffer")?;
-        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            bss.snapshots_left = load::SNAPSHOTS;
-        }
+        self.allow_snapshots();
         self.batch.borrow_mut().move_to(batch);
         Ok(())
     }
@@ -178,6 +177,14 @@ impl Stream for Sampling {
             ],
             stats,
         );
+    }
+}
+
+impl Sampling {
+    fn allow_snapshots(&mut self) {
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            bss.snapshots_left = load::SNAPSHOTS;
+        }
     }
 }
 
