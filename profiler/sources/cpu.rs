@@ -57,6 +57,7 @@ impl Source for Cpu {
         open.progs.target_fork.set_autoload(follow);
         open.progs.target_exec.set_autoload(options.at_exec.is_some());
         open.progs.target_free.set_autoload(options.target.is_by_pid());
+        open.progs.name_symbols.set_autoload(load::has_syscall_programs());
         let skel = open.load().map_err(load::explain)?;
         load::set_targets(&skel.maps.targets, options)?;
         let batch = Rc::new(RefCell::new(Batch::default()));
