@@ -54,6 +54,14 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 };
 
+/* Helpers that not every kernel has: bpf_core_enum_value_exists() tells, at load time. */
+enum bpf_func_id {
+	BPF_FUNC_task_pt_regs = 175, /* 5.15 */
+};
+
+/* arch/x86/include/asm/page_64_types.h, without KASAN */
+#define THREAD_SIZE (16 << 10)
+
 /* Errors that a helper returns (asm-generic/errno-base.h). */
 #define EFAULT 14
 
@@ -78,6 +86,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	unsigned int flags;
+	void *stack;
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
 	char comm[TASK_COMM_LEN];

@@ -2,7 +2,8 @@
 /*
  * Names of kernel addresses, asked of the kernel itself: bpf_snprintf() prints "%ps" as symbol and
  * module. Reading /proc/kallsyms instead costs 60 ms of CPU for a few hundred names, and shows
- * nothing while kernel.kptr_restrict is set. SEC("syscall") programs exist since 5.14.
+ * nothing while kernel.kptr_restrict is set: that is for kernels before 5.14, which have no
+ * SEC("syscall") programs.
  */
 #ifndef RPROF_SYMBOLS_BPF_H
 #define RPROF_SYMBOLS_BPF_H

@@ -292,18 +292,35 @@ __attribute__((noinline)) int unwind_step(__u32 slot)
 	return unwind ? step(unwind) : 1;
 }
 
+static __always_inline __u32 task_flags(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, flags);
+}
+
+/* Where the entry code leaves a task's user registers: at the top of its kernel stack. */
+static __always_inline const void *saved_registers(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	/* Before 5.15 nothing lies above them; since 6.9 there may be a FRED frame. */
+	return BPF_CORE_READ(task, stack) + THREAD_SIZE - sizeof(struct pt_regs);
+}
+
 /*
  * Registers of the current task when it last was in user mode, which is now if the program
- * interrupted it there: the entry code leaves them at the top of the kernel stack in both cases.
+ * interrupted it there.
  */
 static __always_inline bool user_registers(struct unwind *unwind)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs regs;
 
-	if (task->flags & PF_KTHREAD)
+	if (task_flags() & PF_KTHREAD)
 		return false;
-	if (bpf_probe_read_kernel(&regs, sizeof(regs), (void *)bpf_task_pt_regs(task)))
+	if (bpf_probe_read_kernel(&regs, sizeof(regs), saved_registers()))
 		return false;
 	if (regs.cs == USER32_CS) {
 		unwind->status = UNWIND_32_BIT;
@@ -355,7 +372,7 @@ static __always_inline void unwind_all(struct unwind *unwind, __u32 pid)
 
 static __always_inline bool is_exiting(void)
 {
-	return bpf_get_current_task_btf()->flags & PF_EXITING;
+	return task_flags() & PF_EXITING;
 }
 
 /*

@@ -5,12 +5,14 @@
 use std::{fs, path::Path};
 
 use anyhow::{Result, bail};
-use libbpf_rs::{MapType, ProgramType};
+use libbpf_rs::MapType;
 use perf_event::{
     Builder,
     events::{Hardware, Software},
 };
 use serde::Serialize;
+
+use crate::sources::has_syscall_programs;
 
 /// Capabilities, by their numbers in linux/capability.h.
 const CAPABILITIES: [(&str, u32, &str); 5] = [
@@ -176,15 +178,15 @@ fn ring_buffer() -> Check {
 }
 
 fn syscall_programs() -> Check {
-    if ProgramType::Syscall.is_supported().unwrap_or(false) {
+    if has_syscall_programs() {
         return yes("BPF syscall programs", "supported");
     }
     Check {
         name: "BPF syscall programs",
-        verdict: Verdict::No,
+        verdict: Verdict::Less,
         found: "not supported, or not for us".into(),
-        lost: "recording",
-        remedy: "Linux 5.15 or later and CAP_BPF".into(),
+        lost: "asking the kernel for its names; all of /proc/kallsyms is read instead",
+        remedy: "Linux 5.14 or later and CAP_BPF".into(),
     }
 }
 
@@ -258,18 +260,17 @@ fn cgroup2() -> Check {
 
 fn kallsyms() -> Check {
     let name = "kernel.kptr_restrict";
-    let found = format!("{name} = {}", sysctl(name).unwrap_or_else(|| "?".into()));
-    match Path::new("/proc/kallsyms").exists() {
-        // Names come from the kernel's own %ps, which no restriction on pointers hides.
-        true => yes("kernel symbols", format!("{found}; not in the way")),
-        false => Check {
-            name: "kernel symbols",
-            verdict: Verdict::Less,
-            found: "there is no /proc/kallsyms".into(),
-            lost: "names of kernel functions",
-            remedy: "a kernel built with CONFIG_KALLSYMS=y".into(),
-        },
-    }
+    let level = sysctl(name).unwrap_or_else(|| "?".into());
+    let (found, remedy) = if !Path::new("/proc/kallsyms").exists() {
+        ("there is no /proc/kallsyms".into(), "a kernel built with CONFIG_KALLSYMS=y".into())
+    // A restriction on pointers hides nothing from the kernel's own %ps, but all of that file.
+    } else if !has_syscall_programs() && symbolizer::kernel::symbolize(&[]).is_err() {
+        (format!("{name} = {level} hides them"), format!("CAP_SYSLOG and sysctl {name}=1"))
+    } else {
+        return yes("kernel symbols", format!("{name} = {level}; not in the way"));
+    };
+    let lost = "names of kernel functions";
+    Check { name: "kernel symbols", verdict: Verdict::Less, found, lost, remedy }
 }
 
 fn paranoid() -> Check {

@@ -57,6 +57,7 @@ impl Source for Cpu {
         open.progs.target_fork.set_autoload(follow);
         open.progs.target_exec.set_autoload(options.at_exec.is_some());
         open.progs.target_free.set_autoload(options.target.is_by_pid());
+        open.progs.name_symbols.set_autoload(load::has_syscall_programs());
         let skel = open.load().map_err(load::explain)?;
         load::set_targets(&skel.maps.targets, options)?;
         let batch = Rc::new(RefCell::new(Batch::default()));
@@ -96,6 +97,7 @@ impl Stream for Sampling {
     }
 
     fn start(&mut self) -> Result<()> {
+        self.allow_snapshots();
         let progs = &self.skel.progs;
         for program in [
             &progs.target_fork,
@@ -123,9 +125,7 @@ impl Stream for Sampling {
 
     fn drain(&mut self, batch: &mut Batch) -> Result<()> {
         self.ring.consume().context("cannot read the ring buffer")?;
-        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            bss.snapshots_left = load::SNAPSHOTS;
-        }
+        self.allow_snapshots();
         self.batch.borrow_mut().move_to(batch);
         Ok(())
     }
@@ -178,6 +178,14 @@ impl Stream for Sampling {
             ],
             stats,
         );
+    }
+}
+
+impl Sampling {
+    fn allow_snapshots(&mut self) {
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            bss.snapshots_left = load::SNAPSHOTS;
+        }
     }
 }
 

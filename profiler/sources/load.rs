@@ -4,8 +4,9 @@ use std::{cell::RefCell, rc::Rc};
 
 use anyhow::{Context, Result};
 use libbpf_rs::{
-    MapCore, MapFlags, MapMut, ProgramInput, ProgramMut, RingBuffer, RingBufferBuilder,
+    MapCore, MapFlags, MapMut, ProgramInput, ProgramMut, ProgramType, RingBuffer, RingBufferBuilder,
 };
+use symbolizer::kernel;
 
 use super::{KernelSymbol, Options};
 use crate::{
@@ -121,12 +122,20 @@ pub fn add_run_time(programs: &[&ProgramMut<'_>], stats: &mut Stats) {
     }
 }
 
-/// Names kernel addresses by running `name_symbols` of `bpf/symbols.bpf.h`.
+/// True if the kernel can be asked for names (since 5.14); else /proc/kallsyms is read for them.
+pub fn has_syscall_programs() -> bool {
+    ProgramType::Syscall.is_supported().unwrap_or(false)
+}
+
+/// Names kernel addresses, by running `name_symbols` of `bpf/symbols.bpf.h` where it is loaded.
 pub fn name_kernel(
     map: &MapMut<'_>,
     program: &ProgramMut<'_>,
     addresses: &[u64],
 ) -> Vec<Option<KernelSymbol>> {
+    if !program.autoload() {
+        return read_kallsyms(addresses);
+    }
     let mut names = Vec::with_capacity(addresses.len());
     // Sized by the array in C.
     let mut question = bpf::symbols { count: 0, addresses: [0; 64], names: [[0; 192]; 64] };
@@ -144,6 +153,19 @@ pub fn name_kernel(
         }));
     }
     names
+}
+
+fn read_kallsyms(addresses: &[u64]) -> Vec<Option<KernelSymbol>> {
+    // The kernel writes all of its symbols for each reading.
+    if addresses.is_empty() {
+        return Vec::new();
+    }
+    let functions = kernel::symbolize(addresses).unwrap_or_else(|error| {
+        tracing::warn!("no names of kernel functions: {error}");
+        vec![None; addresses.len()]
+    });
+    let symbol = |kernel::Function { name, module }| KernelSymbol { name, module };
+    functions.into_iter().map(|function| function.map(symbol)).collect()
 }
 
 fn ask(

@@ -10,6 +10,8 @@ use std::os::fd::BorrowedFd;
 
 use anyhow::{Result, bail};
 
+pub(crate) use load::has_syscall_programs;
+
 use crate::{
     bpf,
     collector::Batch,
