@@ -78,6 +78,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	unsigned int flags;
+	unsigned in_execve : 1;
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
 	char comm[TASK_COMM_LEN];
