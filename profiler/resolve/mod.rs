@@ -43,7 +43,7 @@ const RESOLVED_MAX: usize = 256 << 10;
 
 /// Bytes of stack that may wait for tables at a time; beyond, stacks are followed as far as the
 /// tables reach that are there.
-const WAITING_BYTES_MAX: usize = 12 << 20;
+const WAITING_BYTES_MAX: usize = 16 << 20;
 /// How long to wait for tables at the end of a recording.
 const TABLES_WAIT: Duration = Duration::from_millis(500);
 
@@ -240,7 +240,8 @@ impl Resolver {
     fn follow_waiting(&mut self, all: bool) -> Result<()> {
         for (process, samples) in std::mem::take(&mut self.waiting) {
             let regions = self.processes.regions(process, &mut self.images);
-            if !self.loader.prepare(&regions) && !all {
+            let ready = self.loader.prepare(&regions);
+            if !ready && !all {
                 self.waiting.insert(process, samples);
                 continue;
             }
@@ -256,7 +257,11 @@ impl Resolver {
                 let hasher = foldhash::fast::FixedState::default();
                 // Apart from the kernel's fingerprints, whose lowest bit is always set.
                 sample.user_stack = u128::from(hasher.hash_one(&addresses)) << 1;
-                sample.user_status = status;
+                sample.user_status = match status {
+                    status::COMPLETE => status,
+                    _ if !ready => status::NOT_LOADED,
+                    _ => status,
+                };
                 if is_in_exec(&sample, &snapshot, &addresses) {
                     (sample.user_stack, sample.user_status) = (0, status::NO_STACK);
                 }
@@ -470,7 +475,7 @@ impl Resolver {
 /// the new memory come, so either may be missing.
 fn is_in_exec(sample: &RawSample, snapshot: &Snapshot, addresses: &[u64]) -> bool {
     let astray = sample.user_status == status::NO_MAPPING && addresses.len() <= 1;
-    sample.kernel_stack != 0 && (astray || snapshot.stack.is_empty())
+    sample.kernel_stack != 0 && (astray || snapshot.is_empty())
 }
 
 /// What is to be said at the root of a stack that does not begin there.
