@@ -87,6 +87,7 @@ struct task_struct {
 	int tgid;
 	unsigned int flags;
 	void *stack;
+	unsigned in_execve : 1;
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
 	char comm[TASK_COMM_LEN];

@@ -42,9 +42,17 @@ struct sample {
 	char thread[TASK_COMM_LEN]; /* of the thread */
 };
 
-/* 60 KiB: nearly all stacks are smaller, and those that are not are only cut for these samples. */
-#define SNAPSHOT_PAGES 15
-#define SNAPSHOT_BYTES (SNAPSHOT_PAGES * 4096)
+/*
+ * 252 KiB: nearly all stacks are smaller, and those that are not are only cut for these samples.
+ * Most are far smaller: three sizes, since room in the ring buffer is what snapshots are short of.
+ */
+#define SNAPSHOT_PAGES 63
+#define SNAPSHOT_PAGES_MIDDLE 15
+#define SNAPSHOT_PAGES_SMALL 4
+/* Buffers on the stack that nobody used yet leave holes in it; a longer one is its end. */
+#define SNAPSHOT_HOLE 8
+/* What a function may use below rsp (System V ABI, AMD64 supplement, 3.2.2). */
+#define RED_ZONE 128
 
 /*
  * A sample whose user stack could not be followed because the tables of its process, or of code
@@ -53,10 +61,11 @@ struct sample {
 struct snapshot {
 	struct sample sample;
 	__u64 ip;
-	__u64 sp;
-	__u64 bp;
-	__u64 bytes; /* of the stack that are sent, from sp on */
-	__u8 stack[SNAPSHOT_BYTES];
+	__u64 registers[REGISTERS]; /* by DWARF's numbers */
+	__u64 start;                /* of what is sent of the stack, which are whole pages */
+	__u64 bytes;
+	__u64 missing; /* a bit for each page that is not there */
+	__u8 stack[SNAPSHOT_PAGES * 4096];
 };
 
 /* These let BTF carry the structs to Rust. */
@@ -119,7 +128,7 @@ struct {
 /* Apart from the records, so that a storm of new processes costs no samples of others. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 21);
+	__uint(max_entries, 1 << 22);
 } snapshots SEC(".maps");
 
 /* Mixing step of MurmurHash3's 64-bit finalizer (public domain, Austin Appleby). */
@@ -214,45 +223,66 @@ static __always_inline int lose_sample(void)
 	return 0;
 }
 
-/* Copies the user stack from sp on, up to the first page that is not there. */
-static __always_inline __u64 copy_stack(struct snapshot *snapshot)
+/* Pages of the user stack, from `start` to the last that is there. */
+static __always_inline __u32 stack_pages(__u64 start)
 {
-	__u64 first = 4096 - (snapshot->sp & 4095), bytes = 0;
+	__u32 pages = 0;
+	__u64 word;
 
-	for (int i = 0; i < SNAPSHOT_PAGES; i++) {
-		/* To the end of a page each time: one read that begins in a page that is there and
-		 * ends in one that is not gives nothing. */
-		__u64 length = i ? 4096 : first;
-
-		if (bytes > SNAPSHOT_BYTES - 4096 || length > 4096)
+	for (__u32 i = 0; i < SNAPSHOT_PAGES; i++) {
+		if (read_word(&word, start + i * 4096))
+			pages = i + 1;
+		else if (i - pages >= SNAPSHOT_HOLE)
 			break;
-		if (bpf_probe_read_user(snapshot->stack + bytes, length,
-					(const void *)(snapshot->sp + bytes)))
-			break;
-		bytes += length;
 	}
-	return bytes;
+	return pages;
 }
 
-/* Leaves a user stack to user space. False if it may not or cannot. */
-static __always_inline bool send_snapshot(const struct unwind *unwind, const struct sample *sample)
+/* `pages` is a constant, as the ring buffer wants its sizes. */
+static __always_inline bool send_pages(const struct unwind *unwind, const struct sample *sample,
+				       __u64 start, const __u32 pages)
 {
-	struct snapshot *snapshot;
+	const __u64 bytes = __builtin_offsetof(struct snapshot, stack) + pages * 4096;
+	struct snapshot *snapshot = bpf_ringbuf_reserve(&snapshots, bytes, 0);
+	__u64 missing = 0;
 
-	if (!snapshots_left)
-		return false;
-	snapshot = bpf_ringbuf_reserve(&snapshots, sizeof(*snapshot), 0);
 	if (!snapshot)
 		return false;
 	snapshot->sample = *sample;
 	snapshot->ip = unwind->stack.addresses[0];
-	snapshot->sp = unwind->registers[REGISTER_SP];
-	snapshot->bp = unwind->registers[REGISTER_BP];
-	snapshot->bytes = copy_stack(snapshot);
+	__builtin_memcpy(snapshot->registers, unwind->registers, sizeof(snapshot->registers));
+	for (__u32 i = 0; i < pages; i++) {
+		if (bpf_probe_read_user(snapshot->stack + i * 4096, 4096,
+					(const void *)(start + i * 4096)))
+			missing |= 1ULL << i;
+	}
+	snapshot->start = start;
+	snapshot->bytes = pages * 4096;
+	snapshot->missing = missing;
 	bpf_ringbuf_submit(snapshot, BPF_RB_FORCE_WAKEUP);
 	snapshots_left--;
 	__sync_fetch_and_add(&counters.snapshots, 1);
 	return true;
+}
+
+/*
+ * Leaves a user stack to user space; from the red zone on, since tables say of an epilogue that rbp
+ * is where it was just taken from. False if it may not or cannot.
+ */
+static __always_inline bool send_snapshot(const struct unwind *unwind, const struct sample *sample)
+{
+	__u64 start = (unwind->registers[REGISTER_SP] - RED_ZONE) & ~4095ULL;
+	__u32 pages;
+
+	if (!snapshots_left)
+		return false;
+	pages = stack_pages(start);
+	if (pages > SNAPSHOT_PAGES_MIDDLE && send_pages(unwind, sample, start, SNAPSHOT_PAGES))
+		return true;
+	if (pages > SNAPSHOT_PAGES_SMALL &&
+	    send_pages(unwind, sample, start, SNAPSHOT_PAGES_MIDDLE))
+		return true;
+	return send_pages(unwind, sample, start, SNAPSHOT_PAGES_SMALL);
 }
 
 static __always_inline bool needs_snapshot(__u32 status)

@@ -139,13 +139,39 @@ static __always_inline int frame_pointer_step(struct unwind *unwind)
 	return 0;
 }
 
+/*
+ * Behind the system call of clone() and clone3(), in a file that has rows: there is none here, since
+ * it returns twice, on the stack of the caller and on a new one.
+ */
+static __always_inline bool is_clone(const struct unwind *unwind)
+{
+	__u16 code = 0;
+
+	return unwind->stack.depth == 1 && unwind->mapping.file != NO_FILE &&
+	       bpf_probe_read_user(&code, sizeof(code), (const void *)(unwind->ip - 2)) == 0 &&
+	       code == 0x050f;
+}
+
+static __always_inline int clone_step(struct unwind *unwind)
+{
+	if (unwind->registers[0] == 0) /* the new thread, before its first instruction */
+		return end_stack(unwind, UNWIND_COMPLETE);
+	if (!read_word(&unwind->ip, unwind->sp))
+		return end_stack(unwind, UNWIND_UNREADABLE);
+	unwind->sp += sizeof(__u64);
+	unwind->exact = false;
+	return 0;
+}
+
 /* Where there is no row, or one that cannot be used. */
-static __always_inline int step_without_row(struct unwind *unwind)
+static __always_inline int step_without_row(struct unwind *unwind, bool has_row)
 {
 	int ended;
 
 	if (is_sigreturn(unwind->ip))
 		return signal_step(unwind);
+	if (!has_row && is_clone(unwind))
+		return clone_step(unwind);
 	ended = frame_pointer_step(unwind);
 	if (ended && unwind->status == UNWIND_BAD_FRAME_POINTER && unwind->mapping.file != NO_FILE)
 		unwind->status = UNWIND_NO_ROW;
@@ -251,11 +277,12 @@ static __always_inline int step(struct unwind *unwind)
 	case RULE_SIGNAL:
 		return signal_step(unwind);
 	case RULE_NONE:
+		return step_without_row(unwind, false);
 	case RULE_ODD:
-		return step_without_row(unwind);
+		return step_without_row(unwind, true);
 	case RULE_REGISTER:
 		if (!innermost)
-			return step_without_row(unwind);
+			return step_without_row(unwind, true);
 	}
 	return table_step(unwind, rule);
 }
@@ -375,6 +402,14 @@ static __always_inline bool is_exiting(void)
 	return task_flags() & PF_EXITING;
 }
 
+/* In an exec, from some moment on, the registers are still the old program's, but not the memory. */
+static __always_inline bool is_in_exec(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD(task, in_execve);
+}
+
 /*
  * The user stack of the current task, leaf first, in the object's own state; its status says how
  * it ended. NULL only if there is no state, which does not happen.
@@ -388,10 +423,12 @@ static __always_inline struct unwind *user_stack(__u32 pid)
 		return NULL;
 	unwind->status = UNWIND_NO_STACK;
 	unwind->stack.depth = 0;
+	unwind->loaded = false;
 	if (user_registers(unwind))
 		unwind_all(unwind, pid);
 	/* Its memory is being given back: what can be read is as good as it gets. */
-	if (unwind->status != UNWIND_COMPLETE && is_exiting()) {
+	if (unwind->status != UNWIND_COMPLETE &&
+	    (is_exiting() || (unwind->loaded && is_in_exec()))) {
 		unwind->status = UNWIND_NO_STACK;
 		unwind->stack.depth = 0;
 	}

@@ -1,6 +1,6 @@
 //! Records of a source of kind `stacks`, in the order in which the kernel sent them.
 
-use crate::bpf::{self, Record, fingerprint};
+use crate::bpf::{self, REGISTER_SP, REGISTERS, Record, fingerprint};
 
 /// A sample as the kernel took it: stacks by fingerprint, addresses not yet named.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -36,12 +36,30 @@ pub struct RawSample {
 pub struct Snapshot {
     /// Instruction pointer.
     pub ip: u64,
-    /// Stack pointer.
-    pub sp: u64,
-    /// Frame pointer, or whatever else is in rbp.
-    pub bp: u64,
-    /// Memory from `sp` on.
+    /// The others, by DWARF's numbers.
+    pub registers: [u64; REGISTERS],
+    /// Where the memory below was.
+    pub start: u64,
+    /// Memory from there on, in whole pages: the red zone and the stack.
     pub stack: Vec<u8>,
+    /// A bit for each of the pages that was not there.
+    pub missing: u64,
+}
+
+impl Snapshot {
+    /// The word at an address of the stack, if it is here.
+    pub fn word(&self, address: u64) -> Option<u64> {
+        let at = address.wrapping_sub(self.start) as usize;
+        let bytes = self.stack.get(at..at.checked_add(8)?)?;
+        let missing = |at: usize| self.missing >> (at >> 12 & 63) & 1 != 0;
+        let there = !missing(at) && !missing(at + 7);
+        there.then_some(u64::from_ne_bytes(bytes.try_into().ok()?))
+    }
+
+    /// True if not even the page of the stack pointer was there.
+    pub fn is_empty(&self) -> bool {
+        self.word(self.registers[REGISTER_SP] & !7).is_none()
+    }
 }
 
 /// What came out of the kernel since it was last asked.
@@ -70,8 +88,9 @@ impl Batch {
     /// Adds one record of the ring buffer of snapshots.
     pub fn push_snapshot(&mut self, bytes: &[u8]) {
         match bpf::decode_snapshot(bytes) {
-            Some((sample, [ip, sp, bp], stack)) => {
-                let snapshot = Some(Box::new(Snapshot { ip, sp, bp, stack: stack.to_vec() }));
+            Some(bpf::Snapshot { sample, ip, registers, start, stack, missing }) => {
+                let snapshot = Snapshot { ip, registers, start, stack: stack.to_vec(), missing };
+                let snapshot = Some(Box::new(snapshot));
                 self.samples.push(RawSample { snapshot, ..raw(&sample) });
             }
             None => self.unknown += 1,

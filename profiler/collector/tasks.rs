@@ -160,6 +160,8 @@ fn understand(record: data::Record<'_>, time: u64, exec: bool) -> Option<TaskEve
 fn mapping(map: &data::Mmap2<'_>) -> Mapping {
     let device = (map.maj().unwrap_or_default(), map.min().unwrap_or_default());
     let name = map.filename.split(|&byte| byte == 0).next().unwrap_or_default();
+    // The kernel says it here as it does in /proc/PID/maps.
+    let kept = name.strip_suffix(b" (deleted)");
     Mapping {
         start: map.addr,
         end: map.addr.saturating_add(map.len),
@@ -167,7 +169,7 @@ fn mapping(map: &data::Mmap2<'_>) -> Mapping {
         device,
         inode: map.ino().unwrap_or_default(),
         executable: true,
-        path: String::from_utf8_lossy(name).into_owned(),
-        deleted: false,
+        path: String::from_utf8_lossy(kept.unwrap_or(name)).into_owned(),
+        deleted: kept.is_some(),
     }
 }

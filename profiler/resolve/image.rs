@@ -1,6 +1,12 @@
 //! The executable files that samples hit, each opened once and kept open while it is in use.
 
-use std::{collections::HashMap, fs, os::unix::fs::MetadataExt, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry as Slot},
+    fs,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::Arc,
+};
 
 use symbolizer::{Image, Mapping};
 
@@ -27,16 +33,16 @@ impl Images {
     /// The file of a mapping; none if it can no longer be opened or is no ELF file.
     pub fn open(&mut self, pid: u32, mapping: &Mapping) -> Option<Arc<Image>> {
         self.clock += 1;
-        let key = key(pid, mapping);
-        if let Some(entry) = self.images.get_mut(&key) {
-            entry.used = self.clock;
-            return Some(Arc::clone(&entry.image));
-        }
-        // That a file could not be opened is not remembered: that may be for want of its process,
-        // and the next process that runs it may be there still.
-        let image = Arc::new(Image::open(pid, mapping).ok()?);
-        self.images.insert(key, Entry { image: Arc::clone(&image), used: self.clock });
-        Some(image)
+        let entry = match self.images.entry(key(pid, mapping)) {
+            Slot::Occupied(slot) => slot.into_mut(),
+            // Only what was found is remembered: one process may have ended too early for its
+            // files to be reached, and another of the same program not.
+            Slot::Vacant(slot) => {
+                slot.insert(Entry { image: Arc::new(open(pid, mapping)?), used: 0 })
+            }
+        };
+        entry.used = self.clock;
+        Some(Arc::clone(&entry.image))
     }
 
     /// Closes files beyond the limit that were not used for longest.
@@ -49,6 +55,16 @@ impl Images {
         let oldest = uses[uses.len() - OPEN_MAX / 2];
         self.images.retain(|_, entry| entry.used >= oldest);
     }
+}
+
+/// Opens the file of a mapping. Of a process that has ended, there is only the path left to go by,
+/// in our own root; the inode tells whether it is the same file.
+fn open(pid: u32, mapping: &Mapping) -> Option<Image> {
+    let image = Image::open(pid, mapping).ok();
+    image.or_else(|| {
+        let image = Image::open_path(Path::new(&mapping.path)).ok()?;
+        (!mapping.deleted && image.key().inode == mapping.inode).then_some(image)
+    })
 }
 
 fn key(pid: u32, mapping: &Mapping) -> Key {

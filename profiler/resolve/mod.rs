@@ -30,7 +30,7 @@ use self::{
 };
 use crate::{
     bpf::STACK_DEPTH_MAX,
-    collector::{Batch, RawSample, TaskEvent, TaskKind},
+    collector::{Batch, RawSample, Snapshot, TaskEvent, TaskKind},
     model::{Binary, EMPTY_STACK, Frame, FrameKind, Function, Line, Sample, Tables, Thread},
     sources::Stream,
     unwind::{Counts, Loader},
@@ -43,7 +43,7 @@ const RESOLVED_MAX: usize = 256 << 10;
 
 /// Bytes of stack that may wait for tables at a time; beyond, stacks are followed as far as the
 /// tables reach that are there.
-const WAITING_BYTES_MAX: usize = 12 << 20;
+const WAITING_BYTES_MAX: usize = 16 << 20;
 /// How long to wait for tables at the end of a recording.
 const TABLES_WAIT: Duration = Duration::from_millis(500);
 
@@ -64,7 +64,7 @@ pub struct Resolver {
     loader: Loader,
     /// Processes in the kernel whose mappings have changed since.
     stale: HashSet<u32>,
-    /// Samples whose stack waits for tables.
+    /// Samples whose stack waits for tables, by process.
     waiting: HashMap<u32, Vec<RawSample>>,
     waiting_bytes: usize,
     /// User stacks that did not reach their root, by reason.
@@ -197,12 +197,17 @@ impl Resolver {
         if matches!(event.kind, TaskKind::Exec) {
             self.loader.forget(event.pid);
         }
+        if matches!(event.kind, TaskKind::Exec | TaskKind::ForkedFrom(_))
+            && let Some(samples) = self.waiting.remove(&event.pid)
+        {
+            self.waiting.insert(self.processes.set_aside(event.pid), samples);
+        }
         self.processes.apply(event);
     }
 
     fn add_sample(&mut self, sample: RawSample) -> Result<()> {
         match &sample.snapshot {
-            None => self.keep(&sample),
+            None => self.keep(&sample, sample.pid),
             Some(snapshot) => {
                 self.waiting_bytes += snapshot.stack.len();
                 self.waiting.entry(sample.pid).or_default().push(sample);
@@ -233,16 +238,17 @@ impl Resolver {
 
     /// Follows the stacks of samples whose tables are there by now; with `all`, of all of them.
     fn follow_waiting(&mut self, all: bool) -> Result<()> {
-        for (pid, samples) in std::mem::take(&mut self.waiting) {
-            let regions = self.processes.regions(pid, &mut self.images);
-            if !self.loader.prepare(&regions) && !all {
-                self.waiting.insert(pid, samples);
+        for (process, samples) in std::mem::take(&mut self.waiting) {
+            let regions = self.processes.regions(process, &mut self.images);
+            let ready = self.loader.prepare(&regions);
+            if !ready && !all {
+                self.waiting.insert(process, samples);
                 continue;
             }
             // One that has ended by now would only take up room.
-            if !regions.is_empty() && !self.processes.has_ended(pid) {
-                self.loader.publish(pid, &regions)?;
-                self.stale.remove(&pid);
+            if !regions.is_empty() && !self.processes.has_ended(process) {
+                self.loader.publish(process, &regions)?;
+                self.stale.remove(&process);
             }
             for mut sample in samples {
                 let snapshot = sample.snapshot.take().unwrap_or_default();
@@ -251,29 +257,34 @@ impl Resolver {
                 let hasher = foldhash::fast::FixedState::default();
                 // Apart from the kernel's fingerprints, whose lowest bit is always set.
                 sample.user_stack = u128::from(hasher.hash_one(&addresses)) << 1;
-                sample.user_status = status;
-                if is_in_exec(&sample, &addresses) {
+                sample.user_status = match status {
+                    status::COMPLETE => status,
+                    _ if !ready => status::NOT_LOADED,
+                    _ => status,
+                };
+                if is_in_exec(&sample, &snapshot, &addresses) {
                     (sample.user_stack, sample.user_status) = (0, status::NO_STACK);
                 }
                 self.stacks.add(std::iter::once((sample.user_stack, addresses)));
-                self.keep(&sample);
+                self.keep(&sample, process);
             }
         }
         Ok(())
     }
 
-    fn keep(&mut self, sample: &RawSample) {
+    /// `process` is the sample's own, or what was set aside of it.
+    fn keep(&mut self, sample: &RawSample, process: u32) {
         match sample.user_status {
             status::COMPLETE | status::NO_STACK => {}
             status::TOO_DEEP => self.truncated += 1,
             status => *self.failed.entry(status::reason(status)).or_default() += 1,
         }
-        let process = self.processes.state_of(sample.pid);
-        let key = (process, sample.user_stack, sample.kernel_stack, sample.user_status);
+        let state = self.processes.state_of(process);
+        let key = (state, sample.user_stack, sample.kernel_stack, sample.user_status);
         let stack = match self.resolved.get(&key) {
             Some(&stack) => stack,
             None => {
-                let stack = self.resolve(sample);
+                let stack = self.resolve(sample, process);
                 if self.resolved.len() >= RESOLVED_MAX {
                     self.resolved.clear();
                 }
@@ -306,7 +317,7 @@ impl Resolver {
     }
 
     /// The node of a sample's whole stack: user frames at the root, kernel frames above.
-    fn resolve(&mut self, sample: &RawSample) -> u32 {
+    fn resolve(&mut self, sample: &RawSample, process: u32) -> u32 {
         if self.tables.stacks.len() >= STACK_NODES_MAX {
             *self.missed.entry("stacks beyond the limit").or_default() += 1;
             return self.note(EMPTY_STACK, "[stack table full]");
@@ -331,7 +342,7 @@ impl Resolver {
                 let address = if depth == 0 { address } else { address.wrapping_sub(1) };
                 let frame = match kernel {
                     true => self.kernel_frame(address),
-                    false => self.user_frame(sample.pid, address),
+                    false => self.user_frame(process, sample.pid, address),
                 };
                 stack = self.tables.stacks.push(stack, frame);
             }
@@ -360,8 +371,8 @@ impl Resolver {
         frame
     }
 
-    fn user_frame(&mut self, pid: u32, address: u64) -> u32 {
-        let place = self.processes.place(pid, address, &mut self.images);
+    fn user_frame(&mut self, process: u32, pid: u32, address: u64) -> u32 {
+        let place = self.processes.place(process, address, &mut self.images);
         let (kind, path, build_id, address) = match &place {
             Place::File { image, address } => {
                 (FrameKind::User, image.path(), hex(image.build_id().unwrap_or_default()), *address)
@@ -420,7 +431,8 @@ impl Resolver {
             self.take_names(end);
         }
         self.images.close_idle();
-        self.processes.forget_ended(|pid| self.loader.forget(pid));
+        let waits = |process| self.waiting.contains_key(&process);
+        self.processes.forget_ended(waits, |pid| self.loader.forget(pid));
         Ok(())
     }
 
@@ -459,9 +471,11 @@ impl Resolver {
 }
 
 /// True if the sample was taken while an exec replaced the process's memory: then the registers of
-/// its caller lead nowhere any more.
-fn is_in_exec(sample: &RawSample, addresses: &[u64]) -> bool {
-    sample.kernel_stack != 0 && sample.user_status == status::NO_MAPPING && addresses.len() <= 1
+/// its caller lead nowhere any more. The old memory is gone before the records of the exec and of
+/// the new memory come, so either may be missing.
+fn is_in_exec(sample: &RawSample, snapshot: &Snapshot, addresses: &[u64]) -> bool {
+    let astray = sample.user_status == status::NO_MAPPING && addresses.len() <= 1;
+    sample.kernel_stack != 0 && (astray || snapshot.is_empty())
 }
 
 /// What is to be said at the root of a stack that does not begin there.

@@ -12,6 +12,8 @@ use crate::{
 
 /// Processes that are followed at a time; the kernel's default pid_max on small machines.
 const PROCESSES_MAX: usize = 32 << 10;
+/// Numbers from here on are of processes that were set aside; no pid is as large.
+const ASIDE: u32 = 1 << 31;
 /// Executable mappings that are kept of one process.
 const MAPPINGS_MAX: usize = 4096;
 
@@ -49,6 +51,8 @@ pub struct Processes {
     processes: HashMap<u32, Process>,
     /// Counts up with each change of any process's mappings, so that each state has a number.
     states: u64,
+    /// Processes that were set aside.
+    aside: u32,
     /// Processes turned away at the limit.
     pub refused: u64,
     /// Mappings turned away at the limit.
@@ -56,6 +60,8 @@ pub struct Processes {
 }
 
 struct Process {
+    /// The process itself: it may be kept under another number.
+    pid: u32,
     /// In order of address, without overlap; none before anyone asked.
     regions: Option<Arc<Vec<Region>>>,
     /// Of which process its first mappings are a copy.
@@ -118,16 +124,15 @@ impl Processes {
     /// Where `address` is in process `pid`.
     pub fn place(&mut self, pid: u32, address: u64, images: &mut Images) -> Place {
         self.load(pid);
-        let Some(regions) = self.processes.get_mut(&pid).and_then(|p| p.regions.as_mut()) else {
-            return Place::Nowhere;
-        };
+        let Some(process) = self.processes.get_mut(&pid) else { return Place::Nowhere };
+        let Some(regions) = process.regions.as_mut() else { return Place::Nowhere };
         let after = regions.partition_point(|region| region.mapping.start <= address);
         let Some(index) = after.checked_sub(1) else { return Place::Nowhere };
         if address >= regions[index].mapping.end {
             return Place::Nowhere;
         }
         if regions[index].code.is_none() {
-            let code = identify(pid, &regions[index].mapping, images);
+            let code = identify(process.pid, &regions[index].mapping, images);
             Arc::make_mut(regions)[index].code = Some(code);
         }
         let region = &regions[index];
@@ -149,12 +154,11 @@ impl Processes {
     /// Everything that a process has mapped to run, to follow its stacks by.
     pub fn regions(&mut self, pid: u32, images: &mut Images) -> Vec<unwind::Region> {
         self.load(pid);
-        let Some(regions) = self.processes.get_mut(&pid).and_then(|p| p.regions.as_mut()) else {
-            return Vec::new();
-        };
+        let Some(process) = self.processes.get_mut(&pid) else { return Vec::new() };
+        let Some(regions) = process.regions.as_mut() else { return Vec::new() };
         if regions.iter().any(|region| region.code.is_none()) {
             for region in Arc::make_mut(regions) {
-                region.code.get_or_insert_with(|| identify(pid, &region.mapping, images));
+                region.code.get_or_insert_with(|| identify(process.pid, &region.mapping, images));
             }
         }
         let code = |region: &Region| match &region.code {
@@ -171,12 +175,34 @@ impl Processes {
         self.processes.get(&pid).is_none_or(|process| process.ended)
     }
 
-    /// Forgets processes that have ended. To be called now and then, when all samples until now
-    /// were resolved.
-    pub fn forget_ended(&mut self, mut ended: impl FnMut(u32)) {
+    /// Keeps what a process has mapped until now under another number, which is returned: it is
+    /// about to call exec, and samples of it have yet to be followed.
+    pub fn set_aside(&mut self, pid: u32) -> u32 {
+        let known = self.processes.get(&pid);
+        let mut regions = known.and_then(|process| process.regions.clone());
+        if regions.is_none()
+            && let Some(parent) = known.and_then(|process| process.parent)
+        {
+            // /proc has the new program by now, but what it ran before was its parent's.
+            self.load(parent);
+            regions = self.processes.get(&parent).and_then(|parent| parent.regions.clone());
+        }
+        self.aside = (self.aside + 1) % ASIDE;
+        self.states += 1;
+        self.insert(ASIDE + self.aside, regions.or_else(|| Some(Arc::default())), None);
+        if let Some(process) = self.processes.get_mut(&(ASIDE + self.aside)) {
+            (process.pid, process.ended) = (pid, true);
+        }
+        ASIDE + self.aside
+    }
+
+    /// Forgets processes that have ended, but for those of which samples wait. To be called now
+    /// and then, when all other samples until now were resolved.
+    pub fn forget_ended(&mut self, waits: impl Fn(u32) -> bool, mut ended: impl FnMut(u32)) {
         // A leader may end before its threads: only without an entry in /proc is a process over.
         self.processes.retain(|pid, process| {
-            let keep = !process.ended || Path::new("/proc").join(pid.to_string()).exists();
+            let keep =
+                !process.ended || waits(*pid) || Path::new("/proc").join(pid.to_string()).exists();
             if !keep {
                 ended(*pid);
             }
@@ -189,7 +215,7 @@ impl Processes {
             self.refused += 1;
             return;
         }
-        let process = Process { regions, parent, state: self.states, ended: false };
+        let process = Process { pid, regions, parent, state: self.states, ended: false };
         self.processes.insert(pid, process);
     }
 

@@ -2,7 +2,7 @@
 //! came before the tables of their process were in the kernel. Keep the two alike.
 
 use crate::{
-    bpf::STACK_DEPTH_MAX,
+    bpf::{REGISTER_BP, REGISTER_SP, STACK_DEPTH_MAX},
     collector::Snapshot,
     unwind::{Code, Kind, Loader, Rbp, Region, Rule, Table},
 };
@@ -63,7 +63,8 @@ struct Unwind<'a> {
 
 /// The stack of a snapshot, leaf first, and how it ended.
 pub fn follow(snapshot: &Snapshot, regions: &[Region], loader: &mut Loader) -> (Vec<u64>, u32) {
-    let (ip, sp, bp) = (snapshot.ip, snapshot.sp, snapshot.bp);
+    let (ip, sp, bp) =
+        (snapshot.ip, snapshot.registers[REGISTER_SP], snapshot.registers[REGISTER_BP]);
     let mut unwind = Unwind { snapshot, ip, sp, bp, exact: true, addresses: Vec::new() };
     loop {
         if unwind.ip == 0 && !unwind.addresses.is_empty() {
@@ -158,9 +159,6 @@ impl Unwind<'_> {
     }
 
     fn word(&self, address: u64) -> Result<u64, u32> {
-        let at = address.wrapping_sub(self.snapshot.sp) as usize;
-        let bytes = at.checked_add(8).and_then(|end| self.snapshot.stack.get(at..end));
-        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.map(u64::from_ne_bytes).ok_or(status::UNREADABLE)
+        self.snapshot.word(address).ok_or(status::UNREADABLE)
     }
 }

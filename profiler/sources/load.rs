@@ -15,9 +15,9 @@ use crate::{
     model::Stats,
 };
 
-/// Snapshots of stacks (60 KiB each) that the kernel may send between two looks at its ring buffer.
-/// They wake us, so this bounds what a storm of new processes can take of the buffer.
-pub const SNAPSHOTS: u64 = 16;
+/// Snapshots of stacks (16 KiB mostly, 252 KiB at most) that the kernel may send between two looks
+/// at its ring buffer. They wake us, so this bounds the time that a storm of new processes can take.
+pub const SNAPSHOTS: u64 = 64;
 
 /// `enum target_state`.
 const TARGET_ACTIVE: u32 = 1;
