@@ -13,6 +13,7 @@ the most. Two measurements:
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,15 +136,21 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.binaries: Path = options.out
+        # A copy, so that a build which ends meanwhile does not change what is measured; and its
+        # hash, so that figures can be told to be of the binary that they are said to be of.
+        rprof = Path(shutil.copy2(options.rprof, options.out / "rprof"))
+        options.rprof = rprof
+        self.hash = process.read(["sha256sum", rprof]).split()[0]
         self.tools, self.missing = tools.find(options.rprof, options.inferno, options.profile)
         self.cost: Dict[str, Runs] = {}
         self.loss: Dict[str, Runs] = {}
 
     def compile(self) -> None:
         flags = ["-O2", "-Wall", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]
-        for program in ("spin", "gaps"):
+        for program in ("spin", "gaps", "cost"):
             source, binary = HERE / f"{program}.c", self.binaries / program
             subprocess.run(["cc", *flags, "-o", binary, source], check=True)
+        process.LAUNCHER = self.binaries / "cost"
 
     def run(self) -> None:
         for number in range(self.options.rounds):
@@ -172,6 +179,7 @@ class Bench:
     def result(self) -> Dict[str, object]:
         return {
             "machine": machine(),
+            "rprof_sha256": self.hash,
             "load": LOAD,
             "rounds": self.options.rounds,
             "seconds": self.options.seconds,

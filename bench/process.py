@@ -1,5 +1,7 @@
 """Child processes, and what they cost: CPU time and memory as the kernel counted them."""
 
+import itertools
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +13,11 @@ from typing import IO, List, Optional, Sequence, Union
 Command = Sequence[Union[str, Path]]
 
 
+# The launcher, once it is compiled; see cost.c for why there has to be one.
+LAUNCHER = Path("cost")
+NUMBERS = itertools.count()
+
+
 class Failed(Exception):
     """A command ended with an error."""
 
@@ -20,7 +27,6 @@ class Cost:
     """Of a process with all children that it waited for."""
 
     cpu_seconds: float = 0.0
-    # The kernel counts from the fork on, so this is never less than what Python itself holds.
     peak_rss_bytes: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":
@@ -42,9 +48,10 @@ class Child:
     ) -> None:
         self.name = str(command[0])
         self.log = folder / f"{Path(self.name).name}.stderr"
+        self.cost = folder / f"cost-{next(NUMBERS)}.json"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [str(word) for word in command],
+                [str(word) for word in [LAUNCHER, self.cost, *command]],
                 cwd=folder,
                 stdin=stdin or subprocess.DEVNULL,
                 stdout=stdout,
@@ -57,17 +64,15 @@ class Child:
 
     def wait(self) -> Cost:
         """Waits for its end. A recorder that Ctrl-C ended may say so in its exit status."""
-        _, status, usage = os.wait4(self.process.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        self.process.returncode = code
-        if code not in (0, -signal.SIGINT, 128 + signal.SIGINT):
+        code = self.process.wait()
+        if code not in (0, 128 + signal.SIGINT):
             raise Failed(f"{self.name} ended with {code}:\n{self.log.read_text(errors='replace')}")
-        return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+        return Cost(**json.loads(self.cost.read_text()))
 
     def kill(self) -> None:
         """Ends it if it has not ended."""
-        if self.process.returncode is None:
-            self.process.kill()
+        if self.process.poll() is None:
+            self.interrupt()
             self.process.wait()
 
 

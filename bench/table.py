@@ -56,6 +56,7 @@ def draw(result: Dict) -> str:
         f"{machine['cpus']} x {machine['cpu']}, Linux {machine['kernel']}; load average "
         f"{machine['load_average_at_start']} at the start, {machine['load_average_at_end']} at the end",
         f"load: {result['load']}",
+        f"rprof: sha256 {result['rprof_sha256'][:16]}",
         f"median (least-most) of {result['rounds']}, tools in turn, {result['seconds']:g} s each",
     ]
     for hertz, runs in result["cost"].items():
