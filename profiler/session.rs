@@ -22,6 +22,11 @@ use crate::{
 /// How often what was recorded is made durable: what a kill -9 can cost at most.
 const COMMIT_NS: u64 = 1_000_000_000;
 
+/// How often, at most, frames are named that came meanwhile. Asking a file again costs much the same
+/// whatever the number of frames, and most frames come in the first seconds: so the intervals grow
+/// up to this.
+const NAMING_NS_MAX: u64 = 4_000_000_000;
+
 /// What to record, and where to.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -51,6 +56,9 @@ pub struct Session {
     /// CLOCK_MONOTONIC, ns.
     start: u64,
     committed: u64,
+    /// When frames are to be named next, and the interval until then.
+    name_next: u64,
+    naming_ns: u64,
 }
 
 /// What a recording came to.
@@ -97,6 +105,8 @@ impl Session {
                     batch: Batch::default(),
                     start: 0,
                     committed: 0,
+                    name_next: 0,
+                    naming_ns: COMMIT_NS / 2,
                 })
             }
             Err(error) => {
@@ -149,7 +159,11 @@ impl Session {
         if machine::monotonic_ns() >= self.committed + COMMIT_NS {
             let renewed = self.tasks.follow_cpus()?;
             self.stream.follow_cpus(&renewed)?;
-            self.resolver.name(&mut *self.stream, false)?;
+            if self.committed >= self.name_next {
+                self.resolver.name(&mut *self.stream, false)?;
+                self.naming_ns = (2 * self.naming_ns).min(NAMING_NS_MAX);
+                self.name_next = self.committed + self.naming_ns;
+            }
             self.commit()?;
         }
         Ok(())

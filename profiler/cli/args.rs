@@ -45,8 +45,6 @@ pub enum Command {
 
 #[derive(Group)]
 pub struct RecordArgs {
-    #[command(flatten)]
-    pub target: TargetArgs,
     /// What to measure
     #[arg(short, long, default_value = "cpu")]
     pub source: String,
@@ -65,6 +63,9 @@ pub struct RecordArgs {
     /// Start this command, and record it and its children until it ends
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "pids")]
     pub command: Vec<OsString>,
+    // Last, since its heading holds for all that follows.
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 const DEFAULT_FILE: &str = "rprof.data";
