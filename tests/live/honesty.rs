@@ -50,7 +50,7 @@ fn what_is_lost_is_counted() {
     let deep = shop.c("deep");
     // The buffer covers a second or two of all CPUs at work, with stacks of usual depth. Here are
     // stacks three times as deep, each another, and nobody takes them in until it is over.
-    let (seconds, frequency) = (3.0, 1700);
+    let (seconds, frequency) = (2.0, 1700);
     let cpus = std::thread::available_parallelism().unwrap().get();
     let deep = deep.display();
     let script = format!("for i in $(seq {cpus}); do {deep} {seconds} 100 & done; wait; echo over");

@@ -51,7 +51,7 @@ fn a_program_deleted_and_replaced() {
     recorder.wait_for_samples();
     let deleted = recorder.interrupt().shown();
     // Another program under the same name has other code at the same places.
-    fs::rename(shop.c("shares"), &hog).unwrap();
+    fs::rename(shop.c("cpu"), &hog).unwrap();
     let recorder = Recorder::of(process.id());
     recorder.wait_for_samples();
     let replaced = recorder.interrupt().shown();

@@ -17,7 +17,7 @@ fn functions_have_their_share_their_callers_and_their_lines() {
     }
     let shop = Workshop::new();
     let seconds = 2.0;
-    let shown = record([shop.c("shares").to_str().unwrap(), "2"]).shown();
+    let shown = record([shop.c("cpu").to_str().unwrap(), "2"]).shown();
 
     let parts = [("heavy", 0.7), ("medium", 0.2), ("light", 0.1)];
     let whole = parts.iter().map(|(name, _)| shown.own(name)).sum();
@@ -29,7 +29,7 @@ fn functions_have_their_share_their_callers_and_their_lines() {
         let complete = |stack: &Stack| stack.ends_in(&["main", "outer", name]);
         assert_rare(name, own - shown.count(complete), own, NO_FRAME_YET);
 
-        let line = |text: &str| line_of("shares.c", text);
+        let line = |text: &str| line_of("cpu.c", text);
         let lines = [
             ("main", line("outer(); /* call of outer */")),
             ("outer", line(&format!("{name}(); /* call of {name} */"))),
@@ -37,7 +37,7 @@ fn functions_have_their_share_their_callers_and_their_lines() {
         ];
         for stack in shown.stacks.iter().filter(|stack| complete(stack)) {
             for ((function, line), frame) in lines.iter().rev().zip(stack.frames.iter().rev()) {
-                assert!(frame.file.ends_with("tests/workloads/shares.c"), "{frame:?}");
+                assert!(frame.file.ends_with("tests/workloads/cpu.c"), "{frame:?}");
                 assert_eq!(frame.kind, "user");
                 // The leaf may be at any line of its body, of which there are three.
                 let apart = frame.line.abs_diff(*line);
@@ -48,7 +48,7 @@ fn functions_have_their_share_their_callers_and_their_lines() {
     }
     let lines = shown.stacks.iter().filter(|stack| stack.is_in("heavy"));
     let right = lines.filter(|stack| {
-        stack.frames.last().unwrap().line == line_of("shares.c", "/* line of heavy */")
+        stack.frames.last().unwrap().line == line_of("cpu.c", "/* line of heavy */")
     });
     let right = right.map(|stack| stack.samples).sum::<u64>();
     assert_rare(
@@ -179,19 +179,19 @@ fn a_separate_debug_file_gives_names() {
         return;
     }
     let shop = Workshop::new();
-    let program = shop.c("shares");
-    let symbols = shop.path("shares.debug");
+    let program = shop.c("cpu");
+    let symbols = shop.path("cpu.debug");
     let tool = |name: &str, args: &[&std::path::Path]| {
         run(std::process::Command::new(name).args(args).current_dir(shop.path("")));
     };
     tool("objcopy", &["--only-keep-debug".as_ref(), &program, &symbols]);
     tool("strip", &["--strip-all".as_ref(), &program]);
-    tool("objcopy", &["--add-gnu-debuglink=shares.debug".as_ref(), &program]);
+    tool("objcopy", &["--add-gnu-debuglink=cpu.debug".as_ref(), &program]);
     let shown = record([program.to_str().unwrap(), "0.5"]).shown();
     let chain = ["main", "outer", "heavy"];
     let stack = shown.stacks.iter().find(|stack| stack.ends_in(&chain)).unwrap();
     // Lines too, unless rprof was told to save itself the reading of them.
     let caller = &stack.frames[stack.frames.len() - 2];
-    let line = line_of("shares.c", "/* call of heavy */");
+    let line = line_of("cpu.c", "/* call of heavy */");
     assert!(caller.line == line || caller.line == 0, "{caller:?}");
 }

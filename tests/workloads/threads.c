@@ -1,4 +1,5 @@
-/* threads SECONDS: four threads that use that much CPU time each. Prints the id and name of each. */
+/* threads SECONDS: four threads that use that much CPU time each. Prints the id and name of each.
+ */
 #define _GNU_SOURCE
 #include "work.h"
 #include <pthread.h>

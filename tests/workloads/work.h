@@ -26,9 +26,9 @@ static volatile unsigned long sink = 1;
 
 /*
  * A chain of dependent multiplications: its time does not depend on where the compiler put it. A
- * macro, so that it belongs to the function that it stands in. Something is kept on the stack, since
- * gcc gives no frame to a function without, whatever it is told: its caller would be missing where
- * stacks are followed by frame pointers.
+ * macro, so that it belongs to the function that it stands in. Something is kept on the stack,
+ * since gcc gives no frame to a function without, whatever it is told: its caller would be missing
+ * where stacks are followed by frame pointers.
  */
 #define WORK(rounds)                                                                               \
 	do {                                                                                       \

@@ -1,5 +1,5 @@
 /*
- * shares SECONDS: 70, 20 and 10 % of the CPU time in heavy(), medium() and light(), all called by
+ * cpu SECONDS: 70, 20 and 10 % of the CPU time in heavy(), medium() and light(), all called by
  * outer(). Which one comes next is drawn anew for each slice, so samples are independent draws.
  */
 #include "work.h"
