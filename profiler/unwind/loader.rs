@@ -316,6 +316,11 @@ impl Loader {
         if let Some(&number) = self.numbers.get(&key) {
             return Ok(State::Loaded(number));
         }
+        // Or all others would have to go, and in vain.
+        if !self.chunks.could_hold(&table) {
+            tracing::info!("no room for the unwind table of {key}: {} bytes", table.bytes());
+            return Ok(State::Without);
+        }
         let stored = loop {
             if let Some(stored) = self.chunks.store(&table)? {
                 break stored;

@@ -12,7 +12,8 @@
 //!
 //! # How tables go into BPF maps
 //!
-//! `bpf/tables.bpf.h` has the maps; [`Loader`] fills them. None is sized for the worst case from
+//! `bpf/tables.bpf.h` has the maps; [`Layout`] says what goes where in them, [`Loader`] fills them.
+//! None is sized for the worst case from
 //! the start, but those that are small anyway.
 //!
 //! | map | type | holds |
@@ -46,6 +47,7 @@ mod frames;
 mod hash;
 mod image;
 mod key;
+mod layout;
 mod loader;
 mod pack;
 mod plt;
@@ -60,6 +62,7 @@ pub use facts::Facts;
 pub use frames::{MAX_FUNCTIONS, MAX_ROWS};
 pub use image::{Image, MAX_SECTION, ReadAt, Segment, bias};
 pub use key::Key;
+pub use layout::{CHUNK_WORDS, Layout, Placed, Runs};
 pub use loader::{Code, Counts, Loader, Maps, Region};
 pub use pack::ALIGNMENT;
 pub use rule::{Kind, MAX_FILE_RULES, MAX_RULES, Rbp, Rule, RuleTable};
