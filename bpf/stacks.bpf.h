@@ -45,6 +45,8 @@ struct sample {
 /* 60 KiB: nearly all stacks are smaller, and those that are not are only cut for these samples. */
 #define SNAPSHOT_PAGES 15
 #define SNAPSHOT_BYTES (SNAPSHOT_PAGES * 4096)
+/* What a function may use below rsp (System V ABI, AMD64 supplement, 3.2.2). */
+#define RED_ZONE 128
 
 /*
  * A sample whose user stack could not be followed because the tables of its process, or of code
@@ -53,9 +55,9 @@ struct sample {
 struct snapshot {
 	struct sample sample;
 	__u64 ip;
-	__u64 sp;
-	__u64 bp;
-	__u64 bytes; /* of the stack that are sent, from sp on */
+	__u64 registers[REGISTERS]; /* by DWARF's numbers */
+	__u64 start;                /* of what is sent of the stack */
+	__u64 bytes;
 	__u8 stack[SNAPSHOT_BYTES];
 };
 
@@ -214,11 +216,18 @@ static __always_inline int lose_sample(void)
 	return 0;
 }
 
-/* Copies the user stack from sp on, up to the first page that is not there. */
+/*
+ * Copies the user stack up to the first page that is not there; from the red zone on, since tables
+ * say of an epilogue that rbp is where it was just taken from.
+ */
 static __always_inline __u64 copy_stack(struct snapshot *snapshot)
 {
-	__u64 first = 4096 - (snapshot->sp & 4095), bytes = 0;
+	__u64 sp = snapshot->registers[REGISTER_SP], bytes = 0, first, word;
 
+	snapshot->start = sp - RED_ZONE;
+	if (!read_word(&word, snapshot->start)) /* in a page that was never used */
+		snapshot->start = sp;
+	first = 4096 - (snapshot->start & 4095);
 	for (int i = 0; i < SNAPSHOT_PAGES; i++) {
 		/* To the end of a page each time: one read that begins in a page that is there and
 		 * ends in one that is not gives nothing. */
@@ -227,7 +236,7 @@ static __always_inline __u64 copy_stack(struct snapshot *snapshot)
 		if (bytes > SNAPSHOT_BYTES - 4096 || length > 4096)
 			break;
 		if (bpf_probe_read_user(snapshot->stack + bytes, length,
-					(const void *)(snapshot->sp + bytes)))
+					(const void *)(snapshot->start + bytes)))
 			break;
 		bytes += length;
 	}
@@ -246,8 +255,7 @@ static __always_inline bool send_snapshot(const struct unwind *unwind, const str
 		return false;
 	snapshot->sample = *sample;
 	snapshot->ip = unwind->stack.addresses[0];
-	snapshot->sp = unwind->registers[REGISTER_SP];
-	snapshot->bp = unwind->registers[REGISTER_BP];
+	__builtin_memcpy(snapshot->registers, unwind->registers, sizeof(snapshot->registers));
 	snapshot->bytes = copy_stack(snapshot);
 	bpf_ringbuf_submit(snapshot, BPF_RB_FORCE_WAKEUP);
 	snapshots_left--;

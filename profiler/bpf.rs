@@ -59,18 +59,43 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
     }
 }
 
-/// Decodes a record of the ring buffer of snapshots: the sample; ip, sp and bp; the memory from sp
-/// on. None if it is cut short.
-pub fn decode_snapshot(bytes: &[u8]) -> Option<(sample, [u64; 3], &[u8])> {
+/// General registers of x86_64 (REGISTERS in `bpf/unwind.bpf.h`), by DWARF's numbers.
+pub const REGISTERS: usize = 16;
+/// The stack pointer among them.
+pub const REGISTER_SP: usize = 7;
+/// The frame pointer, or whatever else is in rbp.
+pub const REGISTER_BP: usize = 6;
+
+/// One record of the ring buffer of snapshots.
+pub struct Snapshot<'a> {
+    /// The sample that it belongs to.
+    pub sample: sample,
+    /// Instruction pointer.
+    pub ip: u64,
+    /// The other registers, by DWARF's numbers.
+    pub registers: [u64; REGISTERS],
+    /// Where the memory was.
+    pub start: u64,
+    /// Memory.
+    pub stack: &'a [u8],
+}
+
+/// Decodes a record of the ring buffer of snapshots. None if it is cut short.
+pub fn decode_snapshot(bytes: &[u8]) -> Option<Snapshot<'_>> {
     let word = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let registers = [
-        word(mem::offset_of!(snapshot, ip))?,
-        word(mem::offset_of!(snapshot, sp))?,
-        word(mem::offset_of!(snapshot, bp))?,
-    ];
+    let mut registers = [0; REGISTERS];
+    for (number, register) in registers.iter_mut().enumerate() {
+        *register = word(mem::offset_of!(snapshot, registers) + 8 * number)?;
+    }
     let count = word(mem::offset_of!(snapshot, bytes))? as usize;
     let header = mem::offset_of!(snapshot, stack);
-    Some((read(bytes)?, registers, bytes.get(header..header.checked_add(count)?)?))
+    Some(Snapshot {
+        sample: read(bytes)?,
+        ip: word(mem::offset_of!(snapshot, ip))?,
+        registers,
+        start: word(mem::offset_of!(snapshot, start))?,
+        stack: bytes.get(header..header.checked_add(count)?)?,
+    })
 }
 
 /// A type that any bytes are a valid value of.

@@ -1,6 +1,6 @@
 //! Records of a source of kind `stacks`, in the order in which the kernel sent them.
 
-use crate::bpf::{self, Record, fingerprint};
+use crate::bpf::{self, REGISTERS, Record, fingerprint};
 
 /// A sample as the kernel took it: stacks by fingerprint, addresses not yet named.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -36,11 +36,11 @@ pub struct RawSample {
 pub struct Snapshot {
     /// Instruction pointer.
     pub ip: u64,
-    /// Stack pointer.
-    pub sp: u64,
-    /// Frame pointer, or whatever else is in rbp.
-    pub bp: u64,
-    /// Memory from `sp` on.
+    /// The others, by DWARF's numbers.
+    pub registers: [u64; REGISTERS],
+    /// Where the memory below was.
+    pub start: u64,
+    /// Memory from there on: the red zone and the stack.
     pub stack: Vec<u8>,
 }
 
@@ -70,8 +70,9 @@ impl Batch {
     /// Adds one record of the ring buffer of snapshots.
     pub fn push_snapshot(&mut self, bytes: &[u8]) {
         match bpf::decode_snapshot(bytes) {
-            Some((sample, [ip, sp, bp], stack)) => {
-                let snapshot = Some(Box::new(Snapshot { ip, sp, bp, stack: stack.to_vec() }));
+            Some(bpf::Snapshot { sample, ip, registers, start, stack }) => {
+                let snapshot = Snapshot { ip, registers, start, stack: stack.to_vec() };
+                let snapshot = Some(Box::new(snapshot));
                 self.samples.push(RawSample { snapshot, ..raw(&sample) });
             }
             None => self.unknown += 1,

@@ -20,11 +20,11 @@ use std::{
 
 use anyhow::Result;
 
+pub use self::snapshot::{Lookup, follow, status};
 use self::{
     image::Images,
     naming::{Named, Naming},
     process::{Place, Processes},
-    snapshot::status,
     stack::RawStacks,
 };
 use crate::{
@@ -241,7 +241,8 @@ impl Resolver {
             for mut sample in samples {
                 let snapshot = sample.snapshot.take().unwrap_or_default();
                 self.waiting_bytes -= snapshot.stack.len();
-                let (addresses, status) = snapshot::follow(&snapshot, &regions, &self.loader);
+                let mut tables = |region: &_| self.loader.table(region);
+                let (addresses, status) = follow(&snapshot, &regions, &mut tables);
                 let hasher = foldhash::fast::FixedState::default();
                 // Apart from the kernel's fingerprints, whose lowest bit is always set.
                 sample.user_stack = u128::from(hasher.hash_one(&addresses)) << 1;
