@@ -10,7 +10,7 @@ use super::{Page, Table};
 use crate::bpf;
 
 /// Words of 4 bytes in a chunk (CHUNK_WORDS in `bpf/tables.bpf.h`).
-pub const CHUNK_WORDS: usize = 64 << 10;
+const CHUNK_WORDS: usize = 64 << 10;
 /// Bytes of a chunk.
 pub(super) const CHUNK_BYTES: u64 = CHUNK_WORDS as u64 * 4;
 /// Slots of `unwind_chunks`.
