@@ -479,7 +479,8 @@ fn name_of(bytes: &[u8; 16]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal, as build ids are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}"); // writing to a String does not fail

@@ -406,7 +406,10 @@ fn build<F: super::ReadAt + ?Sized>(file: &F, cache: &Cache) -> Result<Parts, St
 }
 
 /// The bytes of this process's vdso, which is every process's.
-fn vdso() -> Result<Vec<u8>, String> {
+///
+/// # Errors
+/// It has none, or its memory cannot be read; in words.
+pub fn vdso() -> Result<Vec<u8>, String> {
     use std::os::unix::fs::FileExt;
     let maps = symbolizer::Maps::read(std::process::id(), true).map_err(|e| e.to_string())?;
     let vdso = maps.mappings.iter().find(|mapping| mapping.kind() == symbolizer::Kind::Vdso);

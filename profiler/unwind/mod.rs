@@ -61,7 +61,7 @@ pub use facts::Facts;
 pub use image::{Image, ReadAt, Segment, bias};
 pub use key::Key;
 pub use layout::{Layout, Placed};
-pub use loader::{Code, Counts, Loader, Maps, Region};
+pub use loader::{Code, Counts, Loader, Maps, Region, vdso};
 pub use pack::ALIGNMENT;
 pub use rule::{Kind, Rbp, Rule};
 pub use table::{MAX_PAGES, PAGE_BITS, Page, Table};
