@@ -223,8 +223,11 @@ static __always_inline int lose_sample(void)
 	return 0;
 }
 
-/* Pages of the user stack, from `start` to the last that is there. */
-static __always_inline __u32 stack_pages(__u64 start)
+/*
+ * Pages of the user stack, from `start` to the last that is there. A global function, so that what
+ * follows is verified once and not for each number of pages.
+ */
+__attribute__((noinline)) int stack_pages(__u64 start)
 {
 	__u32 pages = 0;
 	__u64 word;
@@ -252,9 +255,11 @@ static __always_inline bool send_pages(const struct unwind *unwind, const struct
 	snapshot->ip = unwind->stack.addresses[0];
 	__builtin_memcpy(snapshot->registers, unwind->registers, sizeof(snapshot->registers));
 	for (__u32 i = 0; i < pages; i++) {
-		if (bpf_probe_read_user(snapshot->stack + i * 4096, 4096,
-					(const void *)(start + i * 4096)))
-			missing |= 1ULL << i;
+		long failed = bpf_probe_read_user(snapshot->stack + i * 4096, 4096,
+						  (const void *)(start + i * 4096));
+
+		/* Its sign, not a branch, which the verifier would follow both ways each time. */
+		missing |= ((__u64)failed >> 63) << i;
 	}
 	snapshot->start = start;
 	snapshot->bytes = pages * 4096;

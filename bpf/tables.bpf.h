@@ -123,7 +123,8 @@ static __always_inline struct mapping *find_mapping(const struct process *proces
 		mapping = bpf_map_lookup_elem(&unwind_mappings, &middle);
 		if (!mapping)
 			return NULL;
-		at += forward(mapping->start, address, half);
+		/* In pages: the vsyscall page, where there is one, lies above 2^63. */
+		at += forward(mapping->start >> 12, address >> 12, half);
 		left -= half;
 	}
 	mapping = bpf_map_lookup_elem(&unwind_mappings, &at);

@@ -63,6 +63,9 @@ enum rule_bp {
 #define UCONTEXT_SP 0xa0
 #define UCONTEXT_BP 0x78
 
+/* What rbp is once it is lost: no frame pointer, and not the 0 that marks the outermost frame. */
+#define LOST 1
+
 /* No frame is larger; anything beyond is not a frame pointer. */
 #define FRAME_BYTES_MAX (16 << 20)
 
@@ -140,8 +143,8 @@ static __always_inline int frame_pointer_step(struct unwind *unwind)
 }
 
 /*
- * Behind the system call of clone() and clone3(), in a file that has rows: there is none here, since
- * it returns twice, on the stack of the caller and on a new one.
+ * Behind the system call of clone() and clone3(), in a file that has rows: there is none here,
+ * since it returns twice, on the stack of the caller and on a new one.
  */
 static __always_inline bool is_clone(const struct unwind *unwind)
 {
@@ -163,19 +166,46 @@ static __always_inline int clone_step(struct unwind *unwind)
 	return 0;
 }
 
+/*
+ * True if rbp may be taken for a frame pointer. It is one in all of Go, whose rows count in the
+ * innermost frame only; but not where the CFA is in another register, as in the resolver of lazily
+ * bound functions, which leaves rbp to its caller. And a row that rprof does not have says that
+ * there is a caller, where an rbp of 0 would say that there is none.
+ */
+static __always_inline bool may_guess(const struct unwind *unwind, __u64 rule)
+{
+	if ((rule & 0xff) == RULE_REGISTER)
+		return (rule >> 12 & 15) == REGISTER_SP;
+	return (rule & 0xff) == RULE_NONE || unwind->bp;
+}
+
 /* Where there is no row, or one that cannot be used. */
-static __always_inline int step_without_row(struct unwind *unwind, bool has_row)
+static __always_inline int step_without_row(struct unwind *unwind, __u64 rule)
 {
 	int ended;
 
 	if (is_sigreturn(unwind->ip))
 		return signal_step(unwind);
-	if (!has_row && is_clone(unwind))
+	if ((rule & 0xff) == RULE_NONE && is_clone(unwind))
 		return clone_step(unwind);
+	if (!may_guess(unwind, rule))
+		return end_stack(unwind, UNWIND_NO_ROW);
 	ended = frame_pointer_step(unwind);
 	if (ended && unwind->status == UNWIND_BAD_FRAME_POINTER && unwind->mapping.file != NO_FILE)
 		unwind->status = UNWIND_NO_ROW;
 	return ended;
+}
+
+/*
+ * True if a function that realigns its stack has popped rbp already. GCC still says then that the
+ * caller's is at [rbp], as it was before. What lies next is the copy of the return address that
+ * such a function pushes first.
+ */
+static __always_inline bool has_popped_bp(const struct unwind *unwind, __u64 cfa)
+{
+	__u64 copy, ip;
+
+	return read_word(&copy, unwind->sp) && read_word(&ip, cfa - 8) && copy == ip;
 }
 
 /* The caller's rbp; false if it cannot be read. */
@@ -187,42 +217,51 @@ static __always_inline bool restore_bp(struct unwind *unwind, __u64 rule, __u64 
 	case BP_AT_CFA:
 		return read_word(&unwind->bp, cfa + offset);
 	case BP_AT_BP:
+		if ((rule & 0xff) == RULE_REGISTER && has_popped_bp(unwind, cfa))
+			break;
 		return read_word(&unwind->bp, unwind->bp + offset);
 	case BP_LOST:
-		unwind->bp = 0;
+		unwind->bp = LOST;
 	}
 	return true;
 }
 
-/* The canonical frame address, which the caller's stack pointer is; 0 if there is none. */
-static __always_inline __u64 frame_address(struct unwind *unwind, __u64 rule)
+/* The canonical frame address, which the caller's stack pointer is; false if it is unreadable. */
+static __always_inline bool frame_address(struct unwind *unwind, __u64 rule, __u64 *cfa)
 {
 	__s64 offset = (__s32)(rule >> 32);
 	__u32 parameter = rule >> 12 & 15;
-	__u64 cfa = 0;
+	bool there = true;
 
 	switch (rule & 0xff) {
 	case RULE_SP:
-		return unwind->sp + offset;
+		*cfa = unwind->sp + offset;
+		break;
 	case RULE_BP:
-		return unwind->bp + offset;
+		*cfa = unwind->bp + offset;
+		break;
 	case RULE_SP_DEREF:
-		return read_word(&cfa, unwind->sp + offset) ? cfa + 8 * parameter : 0;
+		there = read_word(cfa, unwind->sp + offset);
+		*cfa += 8 * parameter;
+		break;
 	case RULE_BP_DEREF:
-		return read_word(&cfa, unwind->bp + offset) ? cfa + 8 * parameter : 0;
+		there = read_word(cfa, unwind->bp + offset);
+		*cfa += 8 * parameter;
+		break;
 	case RULE_PLT:
-		return unwind->sp + offset + ((unwind->ip & 15) >= parameter ? 8 : 0);
+		*cfa = unwind->sp + offset + ((unwind->ip & 15) >= parameter ? 8 : 0);
+		break;
 	case RULE_REGISTER:
-		return unwind->registers[parameter & (REGISTERS - 1)] + offset;
+		*cfa = unwind->registers[parameter & (REGISTERS - 1)] + offset;
 	}
-	return 0;
+	return there;
 }
 
 static __always_inline int table_step(struct unwind *unwind, __u64 rule)
 {
-	__u64 cfa = frame_address(unwind, rule);
+	__u64 cfa = 0;
 
-	if (!cfa)
+	if (!frame_address(unwind, rule, &cfa))
 		return end_stack(unwind, UNWIND_UNREADABLE);
 	/* Upwards only, or it could go round. */
 	if (cfa <= unwind->sp)
@@ -277,12 +316,11 @@ static __always_inline int step(struct unwind *unwind)
 	case RULE_SIGNAL:
 		return signal_step(unwind);
 	case RULE_NONE:
-		return step_without_row(unwind, false);
 	case RULE_ODD:
-		return step_without_row(unwind, true);
+		return step_without_row(unwind, rule);
 	case RULE_REGISTER:
 		if (!innermost)
-			return step_without_row(unwind, true);
+			return step_without_row(unwind, rule);
 	}
 	return table_step(unwind, rule);
 }
@@ -402,12 +440,14 @@ static __always_inline bool is_exiting(void)
 	return task_flags() & PF_EXITING;
 }
 
-/* In an exec, from some moment on, the registers are still the old program's, but not the memory. */
+/* In an exec, from some moment on, the registers are still the old program's, but not the memory.
+ */
 static __always_inline bool is_in_exec(void)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = (void *)bpf_get_current_task();
 
-	return bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD(task, in_execve);
+	return bpf_core_field_exists(task->in_execve) &&
+	       BPF_CORE_READ_BITFIELD_PROBED(task, in_execve);
 }
 
 /*

@@ -210,6 +210,9 @@ pub struct ExportArgs {
 
 #[derive(Group)]
 pub struct DoctorArgs {
+    /// Tell what these processes have mapped instead: how stacks and names come out of each file
+    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',')]
+    pub pids: Vec<u32>,
     /// As JSON
     #[arg(long)]
     pub json: bool,

@@ -1,33 +1,110 @@
 //! `rprof doctor`.
 
-use std::{fmt::Write, process::ExitCode};
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 
 use super::args::DoctorArgs;
-use crate::doctor::{Verdict, examine};
+use crate::{
+    doctor::{By, Check, Code, Symbols, Verdict, examine, examine_process},
+    output::{clean, left, lines, right, thousands},
+};
 
-/// Prints what this machine allows. Fails if it does not allow recording.
+/// Prints what this machine allows, and fails if it does not allow recording; or what processes
+/// have mapped.
 pub fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
-    let checks = examine();
-    let mut out = String::new();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&checks)?)?;
-    } else {
-        for check in &checks {
-            let mark = match check.verdict {
-                Verdict::Yes => "yes",
-                Verdict::Less => "less",
-                Verdict::No => "NO",
-            };
-            writeln!(out, "{mark:<5} {:<21} {}", check.name, check.found)?;
-            if check.verdict != Verdict::Yes {
-                writeln!(out, "{:27} lost: {}", "", check.lost)?;
-                writeln!(out, "{:27} to get it: {}", "", check.remedy)?;
-            }
-        }
+    if args.pids.is_empty() {
+        return machine(args.json);
     }
-    super::print(out.as_bytes())?;
+    let mut codes = Vec::new();
+    for &pid in &args.pids {
+        codes.extend(examine_process(pid)?);
+    }
+    let mut out = Vec::new();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&codes)?)?;
+    } else {
+        codes
+            .chunk_by(|one, next| one.pid == next.pid)
+            .try_for_each(|codes| table(codes, &mut out))?;
+    }
+    super::print(&out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn machine(json: bool) -> Result<ExitCode> {
+    let checks = examine();
+    let mut out = Vec::new();
+    match json {
+        true => writeln!(out, "{}", serde_json::to_string_pretty(&checks)?)?,
+        false => checks.iter().try_for_each(|check| line(check, &mut out))?,
+    }
+    super::print(&out)?;
     let works = checks.iter().all(|check| check.verdict != Verdict::No);
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn line(check: &Check, out: &mut impl Write) -> io::Result<()> {
+    let mark = match check.verdict {
+        Verdict::Yes => "yes",
+        Verdict::Less => "less",
+        Verdict::No => "NO",
+    };
+    writeln!(out, "{mark:<5} {:<21} {}", check.name, check.found)?;
+    if check.verdict != Verdict::Yes {
+        writeln!(out, "{:27} lost: {}", "", check.lost)?;
+        writeln!(out, "{:27} to get it: {}", "", check.remedy)?;
+    }
+    Ok(())
+}
+
+/// All code of one process.
+fn table(codes: &[Code], out: &mut impl Write) -> io::Result<()> {
+    const BUILD_ID: usize = 12;
+    let columns = [
+        left("STACKS BY"),
+        right("ROWS"),
+        right("BYTES"),
+        left("SYMBOLS"),
+        left("DEBUG"),
+        left("BUILD ID"),
+        left("FILE"),
+    ];
+    let cells: Vec<Vec<String>> = codes
+        .iter()
+        .map(|code| {
+            let by = match code.unwind {
+                By::Table => "table",
+                By::FramePointers => "frame pointers",
+            };
+            let symbols = match code.symbols {
+                Symbols::Full => "full",
+                Symbols::Exported => "exported",
+                Symbols::PerfMap => "perf map",
+                Symbols::None => "none",
+            };
+            let debug = if code.debug_info { "yes" } else { "no" };
+            let number = |number| match code.unwind {
+                By::Table => thousands(number),
+                By::FramePointers => "-".into(),
+            };
+            let build_id = code.build_id.chars().take(BUILD_ID).collect();
+            let file = match code.unwind {
+                By::Table => clean(&code.path).into_owned(),
+                By::FramePointers => format!("{}: {}", clean(&code.path), clean(&code.reason)),
+            };
+            let words = [by, symbols, debug].map(str::to_owned);
+            let [by, symbols, debug] = words;
+            vec![by, number(code.rows), number(code.bytes), symbols, debug, build_id, file]
+        })
+        .collect();
+    if let Some(first) = codes.first() {
+        writeln!(out, "process {}", first.pid)?;
+    }
+    let width = terminal_size::terminal_size().map(|(width, _)| width.0.into());
+    let width = width.filter(|_| io::stdout().is_terminal());
+    lines(&columns, &cells, width).iter().try_for_each(|line| writeln!(out, "{line}"))
 }

@@ -32,7 +32,8 @@ mod example;
 pub use flamegraph::Flamegraph;
 pub use report::{Report, ReportJson};
 pub use summary::{counts, origin, title};
-pub use text::{clean, shorten};
+pub use table::{Column, left, lines, right};
+pub use text::{clean, shorten, thousands};
 
 /// A map that is fast on small numbers, of which nearly all keys here are made.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;

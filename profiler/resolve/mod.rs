@@ -21,11 +21,11 @@ use std::{
 
 use anyhow::Result;
 
+pub use self::snapshot::{Lookup, follow, status};
 use self::{
     image::Images,
     naming::{Named, Naming},
     process::{Place, Processes},
-    snapshot::status,
     stack::RawStacks,
 };
 use crate::{
@@ -253,7 +253,8 @@ impl Resolver {
             for mut sample in samples {
                 let snapshot = sample.snapshot.take().unwrap_or_default();
                 self.waiting_bytes -= snapshot.stack.len();
-                let (addresses, status) = snapshot::follow(&snapshot, &regions, &mut self.loader);
+                let mut tables = |region: &_| self.loader.table(region);
+                let (addresses, status) = follow(&snapshot, &regions, &mut tables);
                 let hasher = foldhash::fast::FixedState::default();
                 // Apart from the kernel's fingerprints, whose lowest bit is always set.
                 sample.user_stack = u128::from(hasher.hash_one(&addresses)) << 1;
@@ -498,7 +499,8 @@ fn name_of(bytes: &[u8; 16]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal, as build ids are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}"); // writing to a String does not fail

@@ -1,10 +1,12 @@
 //! Follows a user stack from a copy of its top: what `bpf/unwind.bpf.h` does, for the samples that
 //! came before the tables of their process were in the kernel. Keep the two alike.
 
+use std::{os::unix::fs::FileExt, sync::Arc};
+
 use crate::{
     bpf::{REGISTER_BP, REGISTER_SP, STACK_DEPTH_MAX},
     collector::Snapshot,
-    unwind::{Code, Kind, Loader, Rbp, Region, Rule, Table},
+    unwind::{Code, Kind, Rbp, Region, Rule, Table},
 };
 
 /// How a user stack ended, as `enum unwind_status`.
@@ -49,6 +51,8 @@ pub mod status {
 const UCONTEXT_IP: u64 = 0xa8;
 const UCONTEXT_SP: u64 = 0xa0;
 const UCONTEXT_BP: u64 = 0x78;
+/// What rbp is once it is lost: no frame pointer, and not the 0 that marks the outermost frame.
+const LOST: u64 = 1;
 /// No frame is larger.
 const FRAME_BYTES_MAX: u64 = 16 << 20;
 
@@ -61,8 +65,11 @@ struct Unwind<'a> {
     addresses: Vec<u64>,
 }
 
+/// Gives the table of a region and what to subtract from addresses there.
+pub type Lookup<'t> = dyn FnMut(&Region) -> Option<(Arc<Table>, u64)> + 't;
+
 /// The stack of a snapshot, leaf first, and how it ended.
-pub fn follow(snapshot: &Snapshot, regions: &[Region], loader: &mut Loader) -> (Vec<u64>, u32) {
+pub fn follow(snapshot: &Snapshot, regions: &[Region], tables: &mut Lookup<'_>) -> (Vec<u64>, u32) {
     let (ip, sp, bp) =
         (snapshot.ip, snapshot.registers[REGISTER_SP], snapshot.registers[REGISTER_BP]);
     let mut unwind = Unwind { snapshot, ip, sp, bp, exact: true, addresses: Vec::new() };
@@ -73,7 +80,7 @@ pub fn follow(snapshot: &Snapshot, regions: &[Region], loader: &mut Loader) -> (
         if unwind.addresses.len() >= STACK_DEPTH_MAX {
             return (unwind.addresses, status::TOO_DEEP);
         }
-        if let Err(status) = unwind.step(regions, loader) {
+        if let Err(status) = unwind.step(regions, tables) {
             return (unwind.addresses, status);
         }
     }
@@ -81,17 +88,17 @@ pub fn follow(snapshot: &Snapshot, regions: &[Region], loader: &mut Loader) -> (
 
 impl Unwind<'_> {
     /// One frame; the status at the end.
-    fn step(&mut self, regions: &[Region], loader: &mut Loader) -> Result<(), u32> {
+    fn step(&mut self, regions: &[Region], tables: &mut Lookup<'_>) -> Result<(), u32> {
         let innermost = self.addresses.is_empty();
         let pc = if self.exact { self.ip } else { self.ip.wrapping_sub(1) };
         let region = regions.iter().find(|r| (r.mapping.start..r.mapping.end).contains(&pc));
         if innermost || region.is_some() {
-            self.addresses.push(self.ip + u64::from(self.exact && !innermost));
+            self.addresses.push(self.ip.wrapping_add(u64::from(self.exact && !innermost)));
         }
         let region = region.ok_or(status::NO_MAPPING)?;
-        let table: Option<(std::sync::Arc<Table>, u64)> = match region.code {
+        let table = match region.code {
             Code::None => None,
-            Code::File(_) | Code::Vdso => loader.table(region),
+            Code::File(_) | Code::Vdso => tables(region),
         };
         let rule = match &table {
             Some((table, bias)) => table.lookup(pc.wrapping_sub(*bias)),
@@ -100,8 +107,9 @@ impl Unwind<'_> {
         match rule.kind {
             Kind::End => Err(status::COMPLETE),
             Kind::Signal => self.signal_step(),
-            // Other registers than these are not in a snapshot.
-            Kind::None | Kind::Odd | Kind::Register => self.frame_pointer_step(table.is_some()),
+            Kind::None | Kind::Odd => self.step_without_row(region, rule, table.is_some()),
+            // Outer frames' registers are not known.
+            Kind::Register if !innermost => self.step_without_row(region, rule, table.is_some()),
             _ => self.table_step(rule),
         }
     }
@@ -112,11 +120,18 @@ impl Unwind<'_> {
         let cfa = match rule.kind {
             Kind::Sp => self.sp.wrapping_add_signed(offset),
             Kind::Bp => self.bp.wrapping_add_signed(offset),
-            Kind::SpDeref => self.word(self.sp.wrapping_add_signed(offset))? + 8 * parameter,
-            Kind::BpDeref => self.word(self.bp.wrapping_add_signed(offset))? + 8 * parameter,
+            Kind::SpDeref => {
+                self.word(self.sp.wrapping_add_signed(offset))?.wrapping_add(8 * parameter)
+            }
+            Kind::BpDeref => {
+                self.word(self.bp.wrapping_add_signed(offset))?.wrapping_add(8 * parameter)
+            }
             Kind::Plt => {
                 let pushed = if self.ip & 15 >= parameter { 8 } else { 0 };
-                self.sp.wrapping_add_signed(offset) + pushed
+                self.sp.wrapping_add_signed(offset).wrapping_add(pushed)
+            }
+            Kind::Register => {
+                self.snapshot.registers[usize::from(rule.parameter)].wrapping_add_signed(offset)
             }
             _ => return Err(status::NO_ROW),
         };
@@ -127,13 +142,46 @@ impl Unwind<'_> {
         match rule.rbp {
             Rbp::Same => {}
             Rbp::Cfa => self.bp = self.word(cfa.wrapping_add_signed(at))?,
+            Rbp::Frame if rule.kind == Kind::Register && self.has_popped_bp(cfa) => {}
             Rbp::Frame => self.bp = self.word(self.bp.wrapping_add_signed(at))?,
-            Rbp::Lost => self.bp = 0,
+            Rbp::Lost => self.bp = LOST,
         }
-        self.ip = self.word(cfa - 8)?;
+        self.ip = self.word(cfa.wrapping_sub(8))?;
         self.sp = cfa;
         self.exact = false;
         Ok(())
+    }
+
+    /// True if a function that realigns its stack has popped rbp already; see the kernel half.
+    fn has_popped_bp(&self, cfa: u64) -> bool {
+        match (self.word(self.sp), self.word(cfa.wrapping_sub(8))) {
+            (Ok(copy), Ok(ip)) => copy == ip,
+            _ => false,
+        }
+    }
+
+    /// True if rbp may be taken for a frame pointer; see the kernel half.
+    fn may_guess(&self, rule: Rule) -> bool {
+        match rule.kind {
+            Kind::Register => usize::from(rule.parameter) == REGISTER_SP,
+            kind => kind == Kind::None || self.bp != 0,
+        }
+    }
+
+    /// Where there is no row, or one that cannot be used.
+    fn step_without_row(
+        &mut self,
+        region: &Region,
+        rule: Rule,
+        has_table: bool,
+    ) -> Result<(), u32> {
+        if is_sigreturn(region, self.ip) {
+            return self.signal_step();
+        }
+        if !self.may_guess(rule) {
+            return Err(status::NO_ROW);
+        }
+        self.frame_pointer_step(has_table)
     }
 
     fn frame_pointer_step(&mut self, has_table: bool) -> Result<(), u32> {
@@ -143,8 +191,8 @@ impl Unwind<'_> {
         if self.bp < self.sp || self.bp & 7 != 0 || self.bp - self.sp > FRAME_BYTES_MAX {
             return Err(if has_table { status::NO_ROW } else { status::BAD_FRAME_POINTER });
         }
-        let (bp, ip) = (self.word(self.bp)?, self.word(self.bp + 8)?);
-        (self.sp, self.bp, self.ip) = (self.bp + 16, bp, ip);
+        let (bp, ip) = (self.word(self.bp)?, self.word(self.bp.wrapping_add(8))?);
+        (self.sp, self.bp, self.ip) = (self.bp.wrapping_add(16), bp, ip);
         self.exact = false;
         Ok(())
     }
@@ -161,4 +209,14 @@ impl Unwind<'_> {
     fn word(&self, address: u64) -> Result<u64, u32> {
         self.snapshot.word(address).ok_or(status::UNREADABLE)
     }
+}
+
+/// `mov $15, %rax; syscall`: rt_sigreturn, for which musl and Go have no unwind rows. A snapshot has
+/// no code, so this asks the file.
+fn is_sigreturn(region: &Region, ip: u64) -> bool {
+    let Code::File(image) = &region.code else { return false };
+    let offset = ip.wrapping_sub(region.mapping.start).wrapping_add(region.mapping.offset);
+    let mut code = [0; 8];
+    image.file().read_exact_at(&mut code, offset).is_ok()
+        && code == [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f]
 }

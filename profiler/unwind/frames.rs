@@ -14,7 +14,7 @@ use gimli::{
 
 use super::error::{Error, bound};
 use super::facts::Facts;
-use super::rule::{Kind, MAX_FILE_RULES, Rbp, Rule, RuleTable};
+use super::rule::{ODD, Rbp, Rule, RuleTable};
 use super::x86::{self, CfiRow, Slice, Storage};
 
 /// The most rows of one file, before merging; LLVM has 1.3 million.
@@ -68,7 +68,7 @@ impl Frames {
         Self {
             rows: Vec::new(),
             spans: Vec::new(),
-            rules: RuleTable::with_limit(MAX_FILE_RULES),
+            rules: RuleTable::new(),
             facts: Facts::default(),
             work: 0,
             max_work: 0,
@@ -213,8 +213,7 @@ impl Frames {
     /// Adds a row to the function whose rows start at number `first`.
     pub fn row(&mut self, first: usize, offset: u32, rule: Rule) {
         let id = self.rules.id(rule);
-        let refused = id == 0 && rule != Rule::NONE;
-        self.facts.odd += u64::from(rule.kind == Kind::Odd || refused);
+        self.facts.odd += u64::from(id == ODD);
         self.facts.lost += u64::from(rule.rbp == Rbp::Lost);
         match self.rows[first..].last_mut() {
             Some(last) if last.offset == offset => last.rule = id,

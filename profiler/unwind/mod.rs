@@ -2,8 +2,8 @@
 //!
 //! [`Image`] reads an ELF file's headers, [`Image::key`] names its contents, [`Table::build`]
 //! turns its call frame information into rows of 4 bytes, [`Table::encode`] keeps them for the
-//! next run. Nothing here knows of BPF, processes, or where files come from, and nothing in a
-//! file is trusted.
+//! next run. Nothing up to there knows of BPF, processes, or where files come from, and nothing in
+//! a file is trusted; [`Loader`] is what brings tables and processes into the kernel.
 //!
 //! ```text
 //! file, vdso ─► image ─► sections ─► frames (gimli) ─► x86 ─► pack ─► table ─► codec ─► disk
@@ -12,8 +12,8 @@
 //!
 //! # How tables go into BPF maps
 //!
-//! `bpf/tables.bpf.h` has the maps; [`Loader`] fills them. None is sized for the worst case from
-//! the start, but those that are small anyway.
+//! `bpf/tables.bpf.h` has the maps; [`Layout`] says what goes where in them, [`Loader`] fills them.
+//! None is sized for the worst case from the start, but those that are small anyway.
 //!
 //! | map | type | holds |
 //! |---|---|---|
@@ -46,6 +46,7 @@ mod frames;
 mod hash;
 mod image;
 mod key;
+mod layout;
 mod loader;
 mod pack;
 mod plt;
@@ -58,10 +59,10 @@ mod x86;
 
 pub use error::Error;
 pub use facts::Facts;
-pub use frames::{MAX_FUNCTIONS, MAX_ROWS};
-pub use image::{Image, MAX_SECTION, ReadAt, Segment, bias};
+pub use image::{Image, ReadAt, Segment, bias};
 pub use key::Key;
+pub use layout::{Layout, Placed};
 pub use loader::{Code, Counts, Loader, Maps, Region};
 pub use pack::ALIGNMENT;
-pub use rule::{Kind, MAX_FILE_RULES, MAX_RULES, Rbp, Rule, RuleTable};
+pub use rule::{Kind, Rbp, Rule};
 pub use table::{MAX_PAGES, PAGE_BITS, Page, Table};

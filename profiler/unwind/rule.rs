@@ -1,8 +1,8 @@
 //! How to step from one frame to its caller: the rules that the rows of a table name.
 //!
 //! Compilers use few distinct rules (5 to 785 in a file, a few hundred in a whole process), so
-//! a row holds a 16-bit id and the rules stand apart, once. A table built from one file numbers
-//! its rules itself; [`RuleTable`] gives the numbers that all files share in the kernel.
+//! a row holds a 16-bit id and the rules stand apart, once. Each file numbers its own, so that none
+//! can use up those of others, and its rules leave the kernel with its rows.
 
 use std::collections::HashMap;
 
@@ -130,54 +130,34 @@ impl Rule {
     }
 }
 
-/// Gives each distinct rule one number. Number 0 is always [`Rule::NONE`].
-///
-/// One of these is shared by all files whose rows are in the kernel; what it has given out it
-/// never takes back, so rows stay valid.
+/// The most rules of one file: real ones have up to 800, and a hostile one must not fill memory.
+pub const MAX_FILE_RULES: usize = 4096;
+
+/// Gives each distinct rule of a file one number. 0 is [`Rule::NONE`], 1 is [`Rule::ODD`].
 #[derive(Debug)]
-pub struct RuleTable {
+pub(super) struct RuleTable {
     ids: HashMap<u64, u16>,
     rules: Vec<Rule>,
-    limit: usize,
-    refused: u64,
     /// Direct-mapped, in front of `ids`: one row in two has one of a dozen rules.
     recent: Box<[(u64, u16); RECENT]>,
 }
 
 const RECENT: usize = 256;
+/// The number of [`Rule::ODD`].
+pub(super) const ODD: u16 = 1;
 
-/// The most rules there can be: ids are 16 bits wide.
-pub const MAX_RULES: usize = 65_535;
-/// The most rules of one file, so that a hostile one does not use up those of all. Real ones have
-/// up to 800, and 2,210 files of a whole system 4,700 together.
-pub const MAX_FILE_RULES: usize = 4096;
-
-impl Default for RuleTable {
-    fn default() -> Self {
+impl RuleTable {
+    /// A table of those two.
+    pub fn new() -> Self {
         let none = Rule::NONE.pack();
         Self {
-            ids: HashMap::from([(none, 0)]),
-            rules: vec![Rule::NONE],
-            limit: MAX_RULES,
-            refused: 0,
+            ids: HashMap::from([(none, 0), (Rule::ODD.pack(), ODD)]),
+            rules: vec![Rule::NONE, Rule::ODD],
             recent: Box::new([(none, 0); RECENT]),
         }
     }
-}
 
-impl RuleTable {
-    /// A table that holds [`Rule::NONE`] only.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// A table of at most `limit` rules.
-    pub(super) fn with_limit(limit: usize) -> Self {
-        Self { limit, ..Self::default() }
-    }
-
-    /// The number of `rule`; 0, and counted in [`RuleTable::refused`], when all are taken.
+    /// The number of `rule`; that of [`Rule::ODD`] when all are taken.
     #[inline]
     pub fn id(&mut self, rule: Rule) -> u16 {
         let bits = rule.pack();
@@ -186,23 +166,16 @@ impl RuleTable {
         if self.recent[slot].0 == bits {
             return self.recent[slot].1;
         }
-        match self.find_or_add(rule, bits) {
-            Some(id) => {
-                self.recent[slot] = (bits, id);
-                id
-            }
-            None => {
-                self.refused += 1;
-                0
-            }
-        }
+        let id = self.find_or_add(rule, bits).unwrap_or(ODD);
+        self.recent[slot] = (bits, id);
+        id
     }
 
     fn find_or_add(&mut self, rule: Rule, bits: u64) -> Option<u16> {
         if let Some(&id) = self.ids.get(&bits) {
             return Some(id);
         }
-        if self.rules.len() >= self.limit {
+        if self.rules.len() >= MAX_FILE_RULES {
             return None;
         }
         let id = u16::try_from(self.rules.len()).ok()?;
@@ -211,21 +184,9 @@ impl RuleTable {
         Some(id)
     }
 
-    /// The numbers of `rules`, in their order: the map from a file's own ids to shared ones.
-    pub fn ids(&mut self, rules: &[Rule]) -> Vec<u16> {
-        rules.iter().map(|&rule| self.id(rule)).collect()
-    }
-
     /// All rules, by number.
-    #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
-    }
-
-    /// How many times a rule was turned away because all numbers were taken.
-    #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.refused
     }
 }
 
@@ -251,14 +212,13 @@ mod tests {
     #[test]
     fn numbers_are_stable_and_bounded() {
         let mut table = RuleTable::new();
-        assert_eq!(table.id(Rule::NONE), 0);
-        for offset in 0..70_000 {
+        assert_eq!([Rule::NONE, Rule::ODD].map(|rule| table.id(rule)), [0, ODD]);
+        for offset in 0..5000 {
             let id = table.id(Rule::plain(Kind::Sp, offset));
-            let expected = if offset < 65_534 { offset + 1 } else { 0 };
+            let expected = if offset < 4094 { offset + 2 } else { ODD.into() };
             assert_eq!(i32::from(id), expected);
         }
-        assert_eq!(table.rules().len(), MAX_RULES);
-        assert_eq!(table.refused(), 70_000 - 65_534);
-        assert_eq!(table.id(Rule::plain(Kind::Sp, 7)), 8);
+        assert_eq!(table.rules().len(), MAX_FILE_RULES);
+        assert_eq!(table.id(Rule::plain(Kind::Sp, 7)), 9);
     }
 }

@@ -58,6 +58,10 @@ impl Shelf {
         if let Some(&number) = self.numbers.get(key) {
             return Ok(Some(number));
         }
+        // Or all others would have to go, and in vain.
+        if !self.chunks.could_hold(table) {
+            return Ok(None);
+        }
         let Some(number) = (0..FILES_MAX).find(|number| !self.stored.contains_key(number)) else {
             return Ok(None);
         };

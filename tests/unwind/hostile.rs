@@ -72,7 +72,7 @@ fn files_cut_short() {
 }
 
 /// Where the code of [`elf`] starts, and how much there is.
-const CODE: u64 = 0x40_0000;
+pub const CODE: u64 = 0x40_0000;
 const CODE_SIZE: u64 = 0x10_0000;
 /// Where it has its `.eh_frame`.
 const FRAMES: u64 = 0x4000_0000;
@@ -109,10 +109,10 @@ fn elf(eh_frame: &[u8]) -> Vec<u8> {
 
 /// `.eh_frame` under construction.
 #[derive(Default)]
-struct Frames(Vec<u8>);
+pub struct Frames(Vec<u8>);
 
 /// CFA = rsp + 8, the return address at CFA - 8: how every function starts.
-const START: &[u8] = &[0x0c, 7, 8, 0x90, 1];
+pub const START: &[u8] = &[0x0c, 7, 8, 0x90, 1];
 
 impl Frames {
     fn entry(&mut self, body: &[u8]) -> u32 {
@@ -123,25 +123,25 @@ impl Frames {
     }
 
     /// Adds a CIE; addresses are absolute, factors 1 and -8. Gives where it is.
-    fn cie(&mut self, instructions: &[u8]) -> u32 {
+    pub fn cie(&mut self, instructions: &[u8]) -> u32 {
         self.entry(&[&[0, 0, 0, 0, 1, 0, 1, 0x78, 16], instructions].concat())
     }
 
     /// Adds a function of the CIE at `cie`.
-    fn fde(&mut self, cie: u32, start: u64, size: u64, instructions: &[u8]) {
+    pub fn fde(&mut self, cie: u32, start: u64, size: u64, instructions: &[u8]) {
         let back = (self.0.len() as u32 + 4).wrapping_sub(cie);
         let parts: [&[u8]; 4] =
             [&back.to_le_bytes(), &start.to_le_bytes(), &size.to_le_bytes(), instructions];
         self.entry(&parts.concat());
     }
 
-    fn image(&self) -> Vec<u8> {
+    pub fn image(&self) -> Vec<u8> {
         elf(&self.0)
     }
 }
 
 /// `DW_CFA_def_cfa_offset`, the offset below 128.
-fn offset(offset: u8) -> [u8; 2] {
+pub fn offset(offset: u8) -> [u8; 2] {
     [0x0e, offset]
 }
 

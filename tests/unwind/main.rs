@@ -1,11 +1,16 @@
 //! Unwind tables against gimli's own reading of the same files, compiled programs whose rules are
-//! known, and hostile files.
+//! known, and hostile files; and the unwinder, of which the kernel half is run without a kernel,
+//! against stacks made by hand and a real program's at every instruction.
 
 #![allow(clippy::unwrap_used)]
 
+mod harness;
 mod hostile;
+mod made;
 mod oracle;
 mod programs;
+mod rules;
+mod steps;
 
 use rprof::unwind::{Image, Table};
 

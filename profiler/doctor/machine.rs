@@ -1,6 +1,5 @@
 //! What this machine allows: each thing that rprof can use, what is lost without it, and how to
-//! get it. `rprof doctor` shows all of it; recording asks for what it cannot do without, before it
-//! begins.
+//! get it.
 
 use std::{fs, path::Path};
 
