@@ -5,13 +5,14 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 INFERNO := $(TARGET)/bench
 
-.PHONY: help demo test bench build fmt
+.PHONY: help demo test bench kernels build fmt
 
 help:
 	@echo 'make demo   build, record this machine for 5 s, leave a flame graph and a pprof file'
 	@echo 'make build  build target/release/rprof'
 	@echo 'make test   all that CI runs: format, lints, documentation, tests'
 	@echo 'make bench  cost beside perf and libbpf-tools, as a table and JSON; BENCH=--quick for a first look'
+	@echo 'make kernels KERNELS="vmlinuz ..."  boot other kernels in QEMU and record there; see tests/kernels/README.md'
 	@echo 'make fmt    format Rust and C'
 
 demo: build
@@ -25,7 +26,8 @@ test:
 	@scripts/setup test
 	cargo fmt --all --check
 	clang-format --dry-run -Werror $(wildcard bpf/*.[ch] bench/*.c)
-	shellcheck scripts/* .ci/run
+	shellcheck scripts/* .ci/run tests/kernels/run
+	shellcheck -s dash tests/kernels/init
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	cargo test --locked --workspace
@@ -36,6 +38,9 @@ bench: build
 		cargo install inferno --version 0.12.8 --locked --root $(INFERNO)
 	@scripts/root python3 bench/bench.py --rprof $(TARGET)/release/rprof \
 		--inferno $(INFERNO)/bin --out $(TARGET)/bench $(BENCH)
+
+kernels: build
+	@tests/kernels/run $(TARGET)/release/rprof $(KERNELS)
 
 fmt:
 	@scripts/setup test

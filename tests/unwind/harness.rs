@@ -60,7 +60,7 @@ impl Registers {
 
     fn snapshot(&self, start: u64, stack: &[u8]) -> Snapshot {
         let registers = Self::DWARF.map(|at| self.0[at]);
-        Snapshot { ip: self.ip(), registers, start, stack: stack.to_vec() }
+        Snapshot { ip: self.ip(), registers, start, stack: stack.to_vec(), missing: 0 }
     }
 }
 
