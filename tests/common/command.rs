@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{ErrorKind, Read},
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
@@ -43,7 +43,19 @@ pub fn run(command: &mut Command) -> Ran {
 /// As [`run`], with standard output where the caller has sent it.
 pub fn run_with(command: &mut Command) -> Ran {
     let words = format!("{command:?}");
-    let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    let deadline = Instant::now() + LIMIT;
+    let child = loop {
+        match command.spawn() {
+            // Another test forked while this one still wrote the program, and has the file open
+            // until its child calls exec.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                assert!(Instant::now() < deadline, "{words}: {error}");
+                thread::sleep(Duration::from_millis(10));
+            }
+            other => break other,
+        }
+    };
     wait(child.unwrap_or_else(|error| panic!("{words}: {error}")), words)
 }
 

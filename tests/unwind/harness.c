@@ -84,6 +84,11 @@ long bpf_probe_read_kernel(void *to, unsigned int bytes, const void *from)
 	return 0;
 }
 
+unsigned long bpf_get_current_task(void)
+{
+	return (unsigned long)&task;
+}
+
 struct task_struct *bpf_get_current_task_btf(void)
 {
 	return &task;
