@@ -84,6 +84,11 @@ long bpf_probe_read_kernel(void *to, unsigned int bytes, const void *from)
 	return 0;
 }
 
+__u64 bpf_get_current_task(void)
+{
+	return (__u64)&task;
+}
+
 struct task_struct *bpf_get_current_task_btf(void)
 {
 	return &task;

@@ -21,6 +21,7 @@ void *bpf_map_lookup_elem(void *map, const void *key);
 long bpf_map_delete_elem(void *map, const void *key);
 long bpf_probe_read_user(void *to, unsigned int bytes, const void *from);
 long bpf_probe_read_kernel(void *to, unsigned int bytes, const void *from);
+unsigned long long bpf_get_current_task(void);
 struct task_struct *bpf_get_current_task_btf(void);
 long bpf_task_pt_regs(struct task_struct *task);
 
