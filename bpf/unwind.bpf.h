@@ -58,10 +58,12 @@ enum rule_bp {
 #define REGISTER_SP 7
 #define REGISTERS 16
 
-/* rip, rsp and rbp of the interrupted code in the ucontext that a signal frame's rsp points to. */
-#define UCONTEXT_IP 0xa8
-#define UCONTEXT_SP 0xa0
-#define UCONTEXT_BP 0x78
+/*
+ * Registers of the interrupted code in the ucontext that a signal frame's rsp points to: r8 to r15,
+ * rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip (struct sigcontext_64).
+ */
+#define UCONTEXT_REGISTERS 0x28
+#define UCONTEXT_COUNT 17
 
 /* What rbp is once it is lost: no frame pointer, and not the 0 that marks the outermost frame. */
 #define LOST 1
@@ -75,7 +77,7 @@ enum rule_bp {
 
 /* Registers and frames so far. */
 struct unwind {
-	__u64 registers[REGISTERS]; /* as sampled, by DWARF's numbers: of the innermost frame */
+	__u64 registers[REGISTERS]; /* by DWARF's numbers, of the last frame that is exact */
 	__u64 ip;
 	__u64 sp;
 	__u64 bp;
@@ -83,6 +85,7 @@ struct unwind {
 	struct mapping mapping; /* the last one, since callers are mostly in the same */
 	bool loaded;            /* the process's mappings are known */
 	bool exact;             /* ip is where code was interrupted, not a return address */
+	__u32 calls;            /* frames since the last that is exact */
 	__u32 status;
 	struct stack stack;
 };
@@ -107,13 +110,34 @@ static __always_inline int end_stack(struct unwind *unwind, __u32 status)
 
 static __always_inline int signal_step(struct unwind *unwind)
 {
-	__u64 context = unwind->sp;
+	__u64 saved[UCONTEXT_COUNT];
 
-	if (!read_word(&unwind->ip, context + UCONTEXT_IP) ||
-	    !read_word(&unwind->sp, context + UCONTEXT_SP) ||
-	    !read_word(&unwind->bp, context + UCONTEXT_BP))
+	if (bpf_probe_read_user(saved, sizeof(saved),
+				(const void *)(unwind->sp + UCONTEXT_REGISTERS)))
 		return end_stack(unwind, UNWIND_UNREADABLE);
+	for (int i = 8; i < REGISTERS; i++)
+		unwind->registers[i] = saved[i - 8];
+	unwind->registers[0] = saved[13];
+	unwind->registers[1] = saved[12];
+	unwind->registers[2] = saved[14];
+	unwind->registers[3] = saved[11];
+	unwind->registers[4] = saved[9];
+	unwind->registers[5] = saved[8];
+	unwind->registers[REGISTER_BP] = unwind->bp = saved[10];
+	unwind->registers[REGISTER_SP] = unwind->sp = saved[15];
+	unwind->ip = saved[16];
 	unwind->exact = true;
+	unwind->calls = 0;
+	return 0;
+}
+
+/* On to the caller, whose return address and stack pointer are known. */
+static __always_inline int call_step(struct unwind *unwind, __u64 ip, __u64 sp)
+{
+	unwind->ip = ip;
+	unwind->sp = sp;
+	unwind->exact = false;
+	unwind->calls++;
 	return 0;
 }
 
@@ -135,10 +159,8 @@ static __always_inline int frame_pointer_step(struct unwind *unwind)
 		return end_stack(unwind, UNWIND_BAD_FRAME_POINTER);
 	if (bpf_probe_read_user(frame, sizeof(frame), (const void *)unwind->bp))
 		return end_stack(unwind, UNWIND_UNREADABLE);
-	unwind->sp = unwind->bp + sizeof(frame);
+	call_step(unwind, frame[1], unwind->bp + sizeof(frame));
 	unwind->bp = frame[0];
-	unwind->ip = frame[1];
-	unwind->exact = false;
 	return 0;
 }
 
@@ -150,20 +172,20 @@ static __always_inline bool is_clone(const struct unwind *unwind)
 {
 	__u16 code = 0;
 
-	return unwind->stack.depth == 1 && unwind->mapping.file != NO_FILE &&
+	return unwind->calls == 0 && unwind->mapping.file != NO_FILE &&
 	       bpf_probe_read_user(&code, sizeof(code), (const void *)(unwind->ip - 2)) == 0 &&
 	       code == 0x050f;
 }
 
 static __always_inline int clone_step(struct unwind *unwind)
 {
+	__u64 ip;
+
 	if (unwind->registers[0] == 0) /* the new thread, before its first instruction */
 		return end_stack(unwind, UNWIND_COMPLETE);
-	if (!read_word(&unwind->ip, unwind->sp))
+	if (!read_word(&ip, unwind->sp))
 		return end_stack(unwind, UNWIND_UNREADABLE);
-	unwind->sp += sizeof(__u64);
-	unwind->exact = false;
-	return 0;
+	return call_step(unwind, ip, unwind->sp + sizeof(__u64));
 }
 
 /*
@@ -257,20 +279,37 @@ static __always_inline bool frame_address(struct unwind *unwind, __u64 rule, __u
 	return there;
 }
 
+/* False if the CFA comes from a register that cannot have held it. */
+static __always_inline bool is_near(const struct unwind *unwind, __u64 rule, __u64 cfa)
+{
+	return (rule & 0xff) != RULE_REGISTER || unwind->calls == 0 ||
+	       cfa - unwind->sp <= FRAME_BYTES_MAX;
+}
+
 static __always_inline int table_step(struct unwind *unwind, __u64 rule)
 {
-	__u64 cfa = 0;
+	__u64 cfa = 0, ip;
 
 	if (!frame_address(unwind, rule, &cfa))
 		return end_stack(unwind, UNWIND_UNREADABLE);
 	/* Upwards only, or it could go round. */
-	if (cfa <= unwind->sp)
+	if (cfa <= unwind->sp || !is_near(unwind, rule, cfa))
 		return end_stack(unwind, UNWIND_NO_ROW);
-	if (!restore_bp(unwind, rule, cfa) || !read_word(&unwind->ip, cfa - 8))
+	if (!restore_bp(unwind, rule, cfa) || !read_word(&ip, cfa - 8))
 		return end_stack(unwind, UNWIND_UNREADABLE);
-	unwind->sp = cfa;
-	unwind->exact = false;
-	return 0;
+	return call_step(unwind, ip, cfa);
+}
+
+/*
+ * True if the register that the CFA is in is known: in an exact frame, and in its caller for
+ * registers that are lost in a call. That a row names such a one means that it was not: it is
+ * assembly by hand calling its like, as in OpenSSL.
+ */
+static __always_inline bool knows_register(const struct unwind *unwind, __u64 rule)
+{
+	const __u32 lost_in_calls = 0xf37; /* all but rbx, rbp, rsp, r12 to r15 */
+
+	return unwind->calls == 0 || (unwind->calls == 1 && lost_in_calls >> (rule >> 12 & 15) & 1);
 }
 
 /* Finds the mapping of the code at `pc`. Of a process that is not loaded, all are without table. */
@@ -319,7 +358,7 @@ static __always_inline int step(struct unwind *unwind)
 	case RULE_ODD:
 		return step_without_row(unwind, rule);
 	case RULE_REGISTER:
-		if (!innermost)
+		if (!knows_register(unwind, rule))
 			return step_without_row(unwind, rule);
 	}
 	return table_step(unwind, rule);
@@ -422,6 +461,7 @@ static __always_inline void unwind_all(struct unwind *unwind, __u32 pid)
 
 	unwind->stack.depth = 0;
 	unwind->exact = true;
+	unwind->calls = 0;
 	unwind->loaded = process != NULL;
 	unwind->mapping.pages = 0;
 	unwind->mapping.file = NO_FILE;

@@ -4,7 +4,7 @@
 use std::{os::unix::fs::FileExt, sync::Arc};
 
 use crate::{
-    bpf::{REGISTER_BP, REGISTER_SP, STACK_DEPTH_MAX},
+    bpf::{REGISTER_BP, REGISTER_SP, REGISTERS, STACK_DEPTH_MAX},
     collector::Snapshot,
     unwind::{Code, Kind, Rbp, Region, Rule, Table},
 };
@@ -47,10 +47,12 @@ pub mod status {
     }
 }
 
-/// Where the registers of the interrupted code are, from a signal frame's rsp on.
-const UCONTEXT_IP: u64 = 0xa8;
-const UCONTEXT_SP: u64 = 0xa0;
-const UCONTEXT_BP: u64 = 0x78;
+/// Where the registers of the interrupted code are, from a signal frame's rsp on: those of these
+/// numbers, then rip.
+const UCONTEXT_REGISTERS: u64 = 0x28;
+const UCONTEXT_ORDER: [usize; 16] = [8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7];
+/// Registers that are lost in a call, a bit for each.
+const LOST_IN_CALLS: u32 = 0xf37;
 /// What rbp is once it is lost: no frame pointer, and not the 0 that marks the outermost frame.
 const LOST: u64 = 1;
 /// No frame is larger.
@@ -58,10 +60,14 @@ const FRAME_BYTES_MAX: u64 = 16 << 20;
 
 struct Unwind<'a> {
     snapshot: &'a Snapshot,
+    /// Of the last frame that is exact.
+    registers: [u64; REGISTERS],
     ip: u64,
     sp: u64,
     bp: u64,
     exact: bool,
+    /// Frames since the last that is exact.
+    calls: u32,
     addresses: Vec<u64>,
 }
 
@@ -70,9 +76,17 @@ pub type Lookup<'t> = dyn FnMut(&Region) -> Option<(Arc<Table>, u64)> + 't;
 
 /// The stack of a snapshot, leaf first, and how it ended.
 pub fn follow(snapshot: &Snapshot, regions: &[Region], tables: &mut Lookup<'_>) -> (Vec<u64>, u32) {
-    let (ip, sp, bp) =
-        (snapshot.ip, snapshot.registers[REGISTER_SP], snapshot.registers[REGISTER_BP]);
-    let mut unwind = Unwind { snapshot, ip, sp, bp, exact: true, addresses: Vec::new() };
+    let registers = snapshot.registers;
+    let mut unwind = Unwind {
+        snapshot,
+        registers,
+        ip: snapshot.ip,
+        sp: registers[REGISTER_SP],
+        bp: registers[REGISTER_BP],
+        exact: true,
+        calls: 0,
+        addresses: Vec::new(),
+    };
     loop {
         if unwind.ip == 0 && !unwind.addresses.is_empty() {
             return (unwind.addresses, status::COMPLETE);
@@ -108,8 +122,9 @@ impl Unwind<'_> {
             Kind::End => Err(status::COMPLETE),
             Kind::Signal => self.signal_step(),
             Kind::None | Kind::Odd => self.step_without_row(region, rule, table.is_some()),
-            // Outer frames' registers are not known.
-            Kind::Register if !innermost => self.step_without_row(region, rule, table.is_some()),
+            Kind::Register if !self.knows_register(rule) => {
+                self.step_without_row(region, rule, table.is_some())
+            }
             _ => self.table_step(rule),
         }
     }
@@ -131,11 +146,13 @@ impl Unwind<'_> {
                 self.sp.wrapping_add_signed(offset).wrapping_add(pushed)
             }
             Kind::Register => {
-                self.snapshot.registers[usize::from(rule.parameter)].wrapping_add_signed(offset)
+                self.registers[usize::from(rule.parameter)].wrapping_add_signed(offset)
             }
             _ => return Err(status::NO_ROW),
         };
-        if cfa <= self.sp {
+        let is_near =
+            rule.kind != Kind::Register || self.calls == 0 || cfa - self.sp <= FRAME_BYTES_MAX;
+        if cfa <= self.sp || !is_near {
             return Err(status::NO_ROW);
         }
         let at = i64::from(rule.rbp_offset);
@@ -146,10 +163,21 @@ impl Unwind<'_> {
             Rbp::Frame => self.bp = self.word(self.bp.wrapping_add_signed(at))?,
             Rbp::Lost => self.bp = LOST,
         }
-        self.ip = self.word(cfa.wrapping_sub(8))?;
-        self.sp = cfa;
-        self.exact = false;
+        let ip = self.word(cfa.wrapping_sub(8))?;
+        self.call_step(ip, cfa);
         Ok(())
+    }
+
+    /// On to the caller, whose return address and stack pointer are known.
+    fn call_step(&mut self, ip: u64, sp: u64) {
+        (self.ip, self.sp) = (ip, sp);
+        self.exact = false;
+        self.calls += 1;
+    }
+
+    /// True if the register that the CFA is in is known; see the kernel half.
+    fn knows_register(&self, rule: Rule) -> bool {
+        self.calls == 0 || self.calls == 1 && LOST_IN_CALLS >> rule.parameter & 1 != 0
     }
 
     /// True if a function that realigns its stack has popped rbp already; see the kernel half.
@@ -178,10 +206,22 @@ impl Unwind<'_> {
         if is_sigreturn(region, self.ip) {
             return self.signal_step();
         }
+        if rule.kind == Kind::None && self.calls == 0 && has_table && is_clone(region, self.ip) {
+            return self.clone_step();
+        }
         if !self.may_guess(rule) {
             return Err(status::NO_ROW);
         }
         self.frame_pointer_step(has_table)
+    }
+
+    fn clone_step(&mut self) -> Result<(), u32> {
+        if self.registers[0] == 0 {
+            return Err(status::COMPLETE);
+        }
+        let ip = self.word(self.sp)?;
+        self.call_step(ip, self.sp.wrapping_add(8));
+        Ok(())
     }
 
     fn frame_pointer_step(&mut self, has_table: bool) -> Result<(), u32> {
@@ -192,17 +232,21 @@ impl Unwind<'_> {
             return Err(if has_table { status::NO_ROW } else { status::BAD_FRAME_POINTER });
         }
         let (bp, ip) = (self.word(self.bp)?, self.word(self.bp.wrapping_add(8))?);
-        (self.sp, self.bp, self.ip) = (self.bp.wrapping_add(16), bp, ip);
-        self.exact = false;
+        self.call_step(ip, self.bp.wrapping_add(16));
+        self.bp = bp;
         Ok(())
     }
 
     fn signal_step(&mut self) -> Result<(), u32> {
-        let context = self.sp;
-        self.ip = self.word(context.wrapping_add(UCONTEXT_IP))?;
-        self.sp = self.word(context.wrapping_add(UCONTEXT_SP))?;
-        self.bp = self.word(context.wrapping_add(UCONTEXT_BP))?;
+        let mut at = self.sp.wrapping_add(UCONTEXT_REGISTERS);
+        for number in UCONTEXT_ORDER {
+            self.registers[number] = self.word(at)?;
+            at = at.wrapping_add(8);
+        }
+        self.ip = self.word(at)?;
+        (self.sp, self.bp) = (self.registers[REGISTER_SP], self.registers[REGISTER_BP]);
         self.exact = true;
+        self.calls = 0;
         Ok(())
     }
 
@@ -214,9 +258,18 @@ impl Unwind<'_> {
 /// `mov $15, %rax; syscall`: rt_sigreturn, for which musl and Go have no unwind rows. A snapshot has
 /// no code, so this asks the file.
 fn is_sigreturn(region: &Region, ip: u64) -> bool {
-    let Code::File(image) = &region.code else { return false };
+    code(region, ip) == Some([0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f])
+}
+
+/// Behind a system call that returns twice; see the kernel half.
+fn is_clone(region: &Region, ip: u64) -> bool {
+    code(region, ip.wrapping_sub(2)) == Some([0x0f, 0x05])
+}
+
+fn code<const SIZE: usize>(region: &Region, ip: u64) -> Option<[u8; SIZE]> {
+    let Code::File(image) = &region.code else { return None };
     let offset = ip.wrapping_sub(region.mapping.start).wrapping_add(region.mapping.offset);
-    let mut code = [0; 8];
-    image.file().read_exact_at(&mut code, offset).is_ok()
-        && code == [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f]
+    let mut code = [0; SIZE];
+    image.file().read_exact_at(&mut code, offset).ok()?;
+    Some(code)
 }

@@ -1,0 +1,153 @@
+//! Stacks of known shape, from programs compiled in all the ways that there are, none of which
+//! keeps frame pointers.
+
+use std::process::Command;
+
+use crate::{
+    HZ, LONG,
+    stacks::{Recording, Workshop, record, require_root, run},
+};
+
+/// Calls that `stacks.c` recurses through.
+const DEPTH: usize = 20;
+
+fn shape(flags: &[&str], shape: &str, seconds: &str) -> Recording {
+    let shop = Workshop::new();
+    let program = shop.stacks(flags);
+    record(HZ, [program.to_str().unwrap(), shape, seconds])
+}
+
+/// Asserts that every stack in `spin` has all of its calls, from `main` on.
+fn assert_recursion(what: &str, recording: &Recording) {
+    recording.assert_whole(what, LONG);
+    recording.assert_chain(&["main", "recurse", "spin"], 0.0);
+    let calls = |frames: &[String]| frames.iter().filter(|name| *name == "recurse").count();
+    let right = |stack: &crate::stacks::Stack| calls(&stack.user) == DEPTH;
+    let spin = recording.count(|stack| stack.has("spin"));
+    let deep = recording.count(|stack| stack.has("spin") && right(stack));
+    assert!(spin - deep <= 1, "{} of {spin} do not have {DEPTH} calls", spin - deep);
+}
+
+#[test]
+fn recursion_however_it_was_linked() {
+    if !require_root() {
+        return;
+    }
+    let ways: [&[&str]; 6] = [
+        &["-pie", "-fPIE"],
+        &["-no-pie", "-fno-pie"],
+        &["-static"],
+        &["-static-pie", "-fPIE"],
+        &["-fcf-protection=full"],
+        &["-Wl,-z,now", "-fno-plt"],
+    ];
+    for flags in ways {
+        assert_recursion(&format!("recursion, {flags:?}"), &shape(flags, "recurse", "0.4"));
+    }
+}
+
+#[test]
+fn a_stripped_program_has_whole_stacks_without_names() {
+    if !require_root() {
+        return;
+    }
+    for flags in [&["-s"][..], &["-s", "-static"]] {
+        let recording = shape(flags, "recurse", "0.4");
+        recording.assert_whole(&format!("stripped, {flags:?}"), LONG);
+        // spin, its callers, main, and what calls main.
+        let deep = recording.count(|stack| stack.user.len() >= DEPTH + 3);
+        let all = recording.count(|_| true);
+        assert!(deep * 10 > all * 9, "{deep} of {all}: {recording:#?}");
+    }
+}
+
+#[test]
+fn callbacks_of_libc_and_stacks_of_no_fixed_size() {
+    if !require_root() {
+        return;
+    }
+    let recording = shape(&[], "qsort", "0.5");
+    recording.assert_whole("qsort", LONG);
+    recording.assert_chain(&["main", "sort", "compare", "spin"], 0.0);
+    let recording = shape(&[], "alloca", "0.5");
+    recording.assert_whole("alloca", LONG);
+    recording.assert_chain(&["main", "grow", "grow", "grow", "spin"], 0.0);
+}
+
+#[test]
+fn signal_handlers_on_either_stack() {
+    if !require_root() {
+        return;
+    }
+    for name in ["signal", "altstack"] {
+        let recording = shape(&[], name, "0.8");
+        recording.assert_whole(name, LONG);
+        recording.assert_chain(&["main", "interrupted", "handler", "spin"], 0.0);
+    }
+}
+
+#[test]
+fn four_threads() {
+    if !require_root() {
+        return;
+    }
+    let recording = shape(&[], "threads", "1");
+    recording.assert_whole("threads", LONG);
+    recording.assert_chain(&["work", "recurse", "spin"], 0.0);
+    let roots = recording.count(|stack| stack.has("work") && stack.user[0].contains("clone"));
+    let all = recording.count(|stack| stack.has("work"));
+    assert!(all - roots <= 1, "{} of {all} do not start in clone", all - roots);
+}
+
+#[test]
+fn cpp_in_the_standard_library_and_in_exceptions() {
+    if !require_root() {
+        return;
+    }
+    let shop = Workshop::new();
+    let program = shop.compile(&["g++", "-O2", "-fomit-frame-pointer"], "stacks.cpp", "stacks");
+    let program = program.to_str().unwrap();
+    let recording = record(HZ, [program, "sort", "0.5"]);
+    recording.assert_whole("std::sort", LONG);
+    recording.assert_chain(&["main", "sort_numbers", "before", "spin"], 0.0);
+    let recording = record(HZ, [program, "throw", "0.8"]);
+    recording.assert_whole("exceptions", LONG);
+    let thrown = recording.count(|stack| stack.has("_Unwind_RaiseException"));
+    assert!(thrown > 0, "{recording:#?}");
+    let known = recording.count(|stack| stack.has("_Unwind_RaiseException") && stack.has("main"));
+    assert!(thrown - known <= 1 + thrown / 100, "{} of {thrown} lead nowhere", thrown - known);
+}
+
+#[test]
+fn rust() {
+    if !require_root() {
+        return;
+    }
+    let shop = Workshop::new();
+    let flags = ["rustc", "--edition=2024", "-O", "-Cforce-frame-pointers=no"];
+    let program = shop.compile(&flags, "stacks.rs", "stacks");
+    let recording = record(HZ, [program.to_str().unwrap(), "0.6"]);
+    recording.assert_whole("rust", LONG);
+    let step = "<stacks::Wheel as stacks::Step>::step";
+    recording.assert_chain(&["main", "stacks::main", step, "stacks::spin"], 0.0);
+}
+
+#[test]
+fn go() {
+    let Some(go) = require_root().then(|| crate::stacks::require("go", "golang-go")).flatten()
+    else {
+        return;
+    };
+    let shop = Workshop::new();
+    let program = shop.path("stacks");
+    let mut build = Command::new(go);
+    build.args(["build", "-o"]).arg(&program).arg(crate::stacks::workload("stacks.go"));
+    // All of it from the package's own files: nothing is fetched.
+    build.env("GO111MODULE", "off").env("CGO_ENABLED", "0").env("GOFLAGS", "");
+    build.env("GOCACHE", shop.path("cache")).env("GOPROXY", "off");
+    run(&mut build);
+    let recording = record(HZ, [program.to_str().unwrap(), "1"]);
+    recording.assert_whole("go", LONG);
+    recording
+        .assert_chain(&["runtime.goexit.abi0", "main.work", "main.recurse", "main.spin"], 0.001);
+}
