@@ -192,10 +192,9 @@ pub fn record<S: AsRef<OsStr>>(hz: u32, command: impl IntoIterator<Item = S>) ->
     Recorder::start(hz, args).end()
 }
 
-/// One stack: the command's name, and frames from the root to the leaf.
+/// One stack: frames from the root to the leaf.
 #[derive(Debug)]
 pub struct Stack {
-    pub command: String,
     /// Why it does not begin at its root, where it does not.
     pub failed: Option<String>,
     /// Functions of user space.
@@ -207,7 +206,7 @@ impl Stack {
     fn parse(line: &str) -> Self {
         let (stack, samples) = line.rsplit_once(' ').unwrap();
         let mut frames = stack.split(';');
-        let command = frames.next().unwrap_or_default().to_owned();
+        frames.next(); // the command's name
         let mut failed = None;
         let mut user = Vec::new();
         for frame in frames.filter(|frame| !frame.ends_with("_[k]")) {
@@ -218,7 +217,7 @@ impl Stack {
                 frame => user.push(frame.to_owned()),
             }
         }
-        Self { command, failed, user, samples: samples.parse().unwrap() }
+        Self { failed, user, samples: samples.parse().unwrap() }
     }
 
     /// True if that function is somewhere in it.
