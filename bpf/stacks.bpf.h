@@ -243,7 +243,7 @@ __attribute__((noinline)) int stack_pages(__u64 start)
 
 /* `pages` is a constant, as the ring buffer wants its sizes. */
 static __always_inline bool send_pages(const struct unwind *unwind, const struct sample *sample,
-				       __u64 start, const __u32 pages)
+				       __u64 start, __u32 used, const __u32 pages)
 {
 	const __u64 bytes = __builtin_offsetof(struct snapshot, stack) + pages * 4096;
 	struct snapshot *snapshot = bpf_ringbuf_reserve(&snapshots, bytes, 0);
@@ -262,7 +262,7 @@ static __always_inline bool send_pages(const struct unwind *unwind, const struct
 		missing |= ((__u64)failed >> 63) << i;
 	}
 	snapshot->start = start;
-	snapshot->bytes = pages * 4096;
+	snapshot->bytes = (used < pages ? used : pages) * 4096;
 	snapshot->missing = missing;
 	bpf_ringbuf_submit(snapshot, BPF_RB_FORCE_WAKEUP);
 	snapshots_left--;
@@ -282,12 +282,12 @@ static __always_inline bool send_snapshot(const struct unwind *unwind, const str
 	if (!snapshots_left)
 		return false;
 	pages = stack_pages(start);
-	if (pages > SNAPSHOT_PAGES_MIDDLE && send_pages(unwind, sample, start, SNAPSHOT_PAGES))
+	if (pages > SNAPSHOT_PAGES_MIDDLE && send_pages(unwind, sample, start, pages, SNAPSHOT_PAGES))
 		return true;
 	if (pages > SNAPSHOT_PAGES_SMALL &&
-	    send_pages(unwind, sample, start, SNAPSHOT_PAGES_MIDDLE))
+	    send_pages(unwind, sample, start, pages, SNAPSHOT_PAGES_MIDDLE))
 		return true;
-	return send_pages(unwind, sample, start, SNAPSHOT_PAGES_SMALL);
+	return send_pages(unwind, sample, start, pages, SNAPSHOT_PAGES_SMALL);
 }
 
 static __always_inline bool needs_snapshot(__u32 status)

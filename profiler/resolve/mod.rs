@@ -16,7 +16,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::BuildHasher,
     os::fd::BorrowedFd,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -33,7 +33,7 @@ use crate::{
     collector::{Batch, RawSample, Snapshot, TaskEvent, TaskKind},
     model::{Binary, EMPTY_STACK, Frame, FrameKind, Function, Line, Sample, Tables, Thread},
     sources::Stream,
-    unwind::{Counts, Loader},
+    unwind::{Counts, Loader, Region},
 };
 
 /// Nodes of the stack tree beyond which new stacks are counted, but not kept.
@@ -41,11 +41,11 @@ const STACK_NODES_MAX: usize = 8 << 20;
 /// Stacks whose node is remembered; beyond, all are forgotten, which costs looking them up again.
 const RESOLVED_MAX: usize = 256 << 10;
 
-/// Bytes of stack that may wait for tables at a time; beyond, stacks are followed as far as the
+/// Bytes of stack that may wait for tables at a time; what comes beyond is followed as far as the
 /// tables reach that are there.
-const WAITING_BYTES_MAX: usize = 16 << 20;
-/// How long to wait for tables at the end of a recording.
-const TABLES_WAIT: Duration = Duration::from_millis(500);
+const WAITING_BYTES_MAX: usize = 32 << 20;
+/// How long to wait for tables at the end of a recording: those of a compiler take half a second.
+const TABLES_WAIT: Duration = Duration::from_secs(2);
 
 /// Name of the kernel's own binary, as perf writes it.
 const KERNEL: &str = "[kernel.kallsyms]";
@@ -176,7 +176,7 @@ impl Resolver {
             while let Some(event) = events.next_if(|event| event.time <= sample.time) {
                 self.apply(event);
             }
-            self.add_sample(sample)?;
+            self.add_sample(sample);
         }
         events.for_each(|event| self.apply(event));
         self.load_tables(None)?;
@@ -205,18 +205,17 @@ impl Resolver {
         self.processes.apply(event);
     }
 
-    fn add_sample(&mut self, sample: RawSample) -> Result<()> {
-        match &sample.snapshot {
-            None => self.keep(&sample, sample.pid),
-            Some(snapshot) => {
-                self.waiting_bytes += snapshot.stack.len();
-                self.waiting.entry(sample.pid).or_default().push(sample);
-            }
+    fn add_sample(&mut self, sample: RawSample) {
+        let Some(snapshot) = &sample.snapshot else { return self.keep(&sample, sample.pid) };
+        let bytes = self.waiting_bytes + snapshot.stack.len();
+        if bytes > WAITING_BYTES_MAX {
+            let regions = self.processes.regions(sample.pid, &mut self.images);
+            let ready = self.loader.prepare(&regions);
+            let process = sample.pid;
+            return self.follow_sample(sample, process, &regions, ready);
         }
-        if self.waiting_bytes >= WAITING_BYTES_MAX {
-            self.follow_waiting(true)?;
-        }
-        Ok(())
+        self.waiting_bytes = bytes;
+        self.waiting.entry(sample.pid).or_default().push(sample);
     }
 
     /// Brings what was built into the kernel.
@@ -245,32 +244,46 @@ impl Resolver {
                 self.waiting.insert(process, samples);
                 continue;
             }
-            // One that has ended by now would only take up room.
-            if !regions.is_empty() && !self.processes.has_ended(process) {
+            // One that has ended by now would only take up room. And one whose tables are not all
+            // here would be followed half blind, and by nobody told when they come.
+            if ready && !regions.is_empty() && !self.processes.has_ended(process) {
                 self.loader.publish(process, &regions)?;
                 self.stale.remove(&process);
             }
-            for mut sample in samples {
-                let snapshot = sample.snapshot.take().unwrap_or_default();
-                self.waiting_bytes -= snapshot.stack.len();
-                let mut tables = |region: &_| self.loader.table(region);
-                let (addresses, status) = follow(&snapshot, &regions, &mut tables);
-                let hasher = foldhash::fast::FixedState::default();
-                // Apart from the kernel's fingerprints, whose lowest bit is always set.
-                sample.user_stack = u128::from(hasher.hash_one(&addresses)) << 1;
-                sample.user_status = match status {
-                    status::COMPLETE => status,
-                    _ if !ready => status::NOT_LOADED,
-                    _ => status,
-                };
-                if is_in_exec(&sample, &snapshot, &addresses) {
-                    (sample.user_stack, sample.user_status) = (0, status::NO_STACK);
-                }
-                self.stacks.add(std::iter::once((sample.user_stack, addresses)));
-                self.keep(&sample, process);
+            for sample in samples {
+                self.waiting_bytes -= sample.snapshot.as_ref().map_or(0, |s| s.stack.len());
+                self.follow_sample(sample, process, &regions, ready);
             }
         }
         Ok(())
+    }
+
+    /// Follows the stack of a sample. `ready`: the tables of its process are all there; what was
+    /// followed without one that is still to come does not count as complete.
+    fn follow_sample(
+        &mut self,
+        mut sample: RawSample,
+        process: u32,
+        regions: &[Region],
+        ready: bool,
+    ) {
+        let snapshot = sample.snapshot.take().unwrap_or_default();
+        let mut blind = false;
+        let mut tables = |region: &Region| {
+            let table = self.loader.table(region);
+            blind |= table.is_none();
+            table
+        };
+        let (addresses, status) = follow(&snapshot, regions, &mut tables);
+        let hasher = foldhash::fast::FixedState::default();
+        // Apart from the kernel's fingerprints, whose lowest bit is always set.
+        sample.user_stack = u128::from(hasher.hash_one(&addresses)) << 1;
+        sample.user_status = if blind && !ready { status::NOT_LOADED } else { status };
+        if is_in_exec(&sample, &snapshot, &addresses) {
+            (sample.user_stack, sample.user_status) = (0, status::NO_STACK);
+        }
+        self.stacks.add(std::iter::once((sample.user_stack, addresses)));
+        self.keep(&sample, process);
     }
 
     /// `process` is the sample's own, or what was set aside of it.
@@ -415,7 +428,12 @@ impl Resolver {
     /// The kernel refuses a map.
     pub fn name(&mut self, stream: &mut dyn Stream, end: bool) -> Result<()> {
         if end && !self.waiting.is_empty() {
-            self.load_tables(Some(TABLES_WAIT))?;
+            let start = Instant::now();
+            while let Some(left) = TABLES_WAIT.checked_sub(start.elapsed())
+                && !self.waiting.is_empty()
+            {
+                self.load_tables(Some(left))?;
+            }
             self.follow_waiting(true)?;
         }
         self.name_kernel(stream);
