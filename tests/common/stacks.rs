@@ -117,11 +117,6 @@ impl Process {
         self.0.id()
     }
 
-    /// Closes its standard input.
-    pub fn close_input(&mut self) {
-        self.0.stdin.take();
-    }
-
     pub fn wait(&mut self) -> ExitStatus {
         wait_until("the end of a process", || self.0.try_wait().unwrap())
     }
@@ -154,6 +149,11 @@ impl Recorder {
         Self { process: Process::start(&mut command), folder }
     }
 
+    /// Waits until the recording ends by itself, and leaves out what was before `from`.
+    pub fn end_from(self, from: Duration) -> Recording {
+        self.end_view(&["--from", &format!("{}ms", from.as_millis())])
+    }
+
     /// Ends the recording as Ctrl-C does.
     pub fn interrupt(self) -> Recording {
         kill(Pid::from_raw(self.process.id() as i32), Signal::SIGINT).unwrap();
@@ -170,12 +170,16 @@ impl Recorder {
     }
 
     /// Waits until the recording ends by itself.
-    pub fn end(mut self) -> Recording {
+    pub fn end(self) -> Recording {
+        self.end_view(&[])
+    }
+
+    fn end_view(mut self, view: &[&str]) -> Recording {
         let status = self.process.wait();
         let errors = fs::read_to_string(self.folder.path().join("stderr")).unwrap();
         assert!(status.success(), "{errors}");
         let file = self.folder.path().join(FILE);
-        Recording::parse(&run(rprof().args(["export", "-f", "folded"]).arg(file)))
+        Recording::parse(&run(rprof().args(["export", "-f", "folded"]).args(view).arg(file)))
     }
 }
 
@@ -192,9 +196,11 @@ pub fn record<S: AsRef<OsStr>>(hz: u32, command: impl IntoIterator<Item = S>) ->
     Recorder::start(hz, args).end()
 }
 
-/// One stack: frames from the root to the leaf.
+/// One stack, with frames from the root to the leaf.
 #[derive(Debug)]
 pub struct Stack {
+    /// The command's name.
+    pub command: String,
     /// Why it does not begin at its root, where it does not.
     pub failed: Option<String>,
     /// Functions of user space.
@@ -206,7 +212,7 @@ impl Stack {
     fn parse(line: &str) -> Self {
         let (stack, samples) = line.rsplit_once(' ').unwrap();
         let mut frames = stack.split(';');
-        frames.next(); // the command's name
+        let command = frames.next().unwrap_or_default().to_owned();
         let mut failed = None;
         let mut user = Vec::new();
         for frame in frames.filter(|frame| !frame.ends_with("_[k]")) {
@@ -217,7 +223,7 @@ impl Stack {
                 frame => user.push(frame.to_owned()),
             }
         }
-        Self { failed, user, samples: samples.parse().unwrap() }
+        Self { command, failed, user, samples: samples.parse().unwrap() }
     }
 
     /// True if that function is somewhere in it.

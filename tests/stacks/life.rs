@@ -52,13 +52,12 @@ fn a_program_whose_file_is_gone() {
 
     // And one that was gone before anyone looked.
     let program = shop.stacks(&[]);
-    let mut process = Process::start(Command::new(&program).args(["deleted", "60"]));
+    let process = Process::start(Command::new(&program).args(["deleted", "60"]));
     crate::stacks::wait_until("its file to be gone", || (!program.exists()).then_some(()));
     let args = ["-p".to_owned(), process.id().to_string(), "-d".into(), "700ms".into()];
     let recording = Recorder::start(HZ, args).end();
     recording.assert_whole("deleted before", LONG);
     recording.assert_chain(&["main", "recurse", "spin"], 0.0);
-    process.close_input();
 }
 
 #[test]
@@ -84,4 +83,5 @@ fn a_shell_that_runs_hundreds_of_programs() {
          /bin/true; /usr/bin/env true; /bin/ls /usr/bin > /dev/null; done";
     let recording = record(HZ, ["/bin/sh", "-c", script]);
     recording.assert_whole("sh, env, ls, true", SHORT);
+    assert!(recording.count(|stack| stack.command == "ls") > 20, "{recording:#?}");
 }

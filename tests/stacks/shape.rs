@@ -148,6 +148,5 @@ fn go() {
     run(&mut build);
     let recording = record(HZ, [program.to_str().unwrap(), "1"]);
     recording.assert_whole("go", LONG);
-    recording
-        .assert_chain(&["runtime.goexit.abi0", "main.work", "main.recurse", "main.spin"], 0.001);
+    recording.assert_chain(&["runtime.goexit", "main.work", "main.recurse", "main.spin"], 0.001);
 }
