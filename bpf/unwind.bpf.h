@@ -44,6 +44,7 @@ enum rule_kind {
 	RULE_REGISTER,
 	RULE_END,
 	RULE_ODD,
+	RULE_RETURN,
 };
 
 enum rule_bp {
@@ -53,7 +54,12 @@ enum rule_bp {
 	BP_LOST,
 };
 
+/* Where a rule has rbx: where it was, so many words below the CFA, or lost. */
+#define BX_SAME 0
+#define BX_LOST 15
+
 /* DWARF's numbers of rbp and rsp (System V ABI, AMD64 supplement, figure 3.36). */
+#define REGISTER_BX 3
 #define REGISTER_BP 6
 #define REGISTER_SP 7
 #define REGISTERS 16
@@ -86,6 +92,7 @@ struct unwind {
 	bool loaded;            /* the process's mappings are known */
 	bool exact;             /* ip is where code was interrupted, not a return address */
 	__u32 calls;            /* frames since the last that is exact */
+	__u64 bx_at;            /* where rbx was saved; 0: in its register; LOST */
 	__u32 status;
 	struct stack stack;
 };
@@ -128,6 +135,7 @@ static __always_inline int signal_step(struct unwind *unwind)
 	unwind->ip = saved[16];
 	unwind->exact = true;
 	unwind->calls = 0;
+	unwind->bx_at = 0;
 	return 0;
 }
 
@@ -160,6 +168,7 @@ static __always_inline int frame_pointer_step(struct unwind *unwind)
 	if (bpf_probe_read_user(frame, sizeof(frame), (const void *)unwind->bp))
 		return end_stack(unwind, UNWIND_UNREADABLE);
 	call_step(unwind, frame[1], unwind->bp + sizeof(frame));
+	unwind->bx_at = LOST; /* there is no row to tell */
 	unwind->bp = frame[0];
 	return 0;
 }
@@ -196,9 +205,9 @@ static __always_inline int clone_step(struct unwind *unwind)
  */
 static __always_inline bool may_guess(const struct unwind *unwind, __u64 rule)
 {
-	if ((rule & 0xff) == RULE_REGISTER)
+	if ((rule & 15) == RULE_REGISTER)
 		return (rule >> 12 & 15) == REGISTER_SP;
-	return (rule & 0xff) == RULE_NONE || unwind->bp;
+	return (rule & 15) == RULE_NONE || unwind->bp;
 }
 
 /* Where there is no row, or one that cannot be used. */
@@ -208,7 +217,7 @@ static __always_inline int step_without_row(struct unwind *unwind, __u64 rule)
 
 	if (is_sigreturn(unwind->ip))
 		return signal_step(unwind);
-	if ((rule & 0xff) == RULE_NONE && is_clone(unwind))
+	if ((rule & 15) == RULE_NONE && is_clone(unwind))
 		return clone_step(unwind);
 	if (!may_guess(unwind, rule))
 		return end_stack(unwind, UNWIND_NO_ROW);
@@ -239,7 +248,7 @@ static __always_inline bool restore_bp(struct unwind *unwind, __u64 rule, __u64 
 	case BP_AT_CFA:
 		return read_word(&unwind->bp, cfa + offset);
 	case BP_AT_BP:
-		if ((rule & 0xff) == RULE_REGISTER && has_popped_bp(unwind, cfa))
+		if ((rule & 15) == RULE_REGISTER && has_popped_bp(unwind, cfa))
 			break;
 		return read_word(&unwind->bp, unwind->bp + offset);
 	case BP_LOST:
@@ -255,7 +264,7 @@ static __always_inline bool frame_address(struct unwind *unwind, __u64 rule, __u
 	__u32 parameter = rule >> 12 & 15;
 	bool there = true;
 
-	switch (rule & 0xff) {
+	switch (rule & 15) {
 	case RULE_SP:
 		*cfa = unwind->sp + offset;
 		break;
@@ -274,7 +283,10 @@ static __always_inline bool frame_address(struct unwind *unwind, __u64 rule, __u
 		*cfa = unwind->sp + offset + ((unwind->ip & 15) >= parameter ? 8 : 0);
 		break;
 	case RULE_REGISTER:
-		*cfa = unwind->registers[parameter & (REGISTERS - 1)] + offset;
+		*cfa = unwind->registers[parameter & (REGISTERS - 1)];
+		if (parameter == REGISTER_BX && unwind->bx_at)
+			there = read_word(cfa, unwind->bx_at);
+		*cfa += offset;
 	}
 	return there;
 }
@@ -282,8 +294,17 @@ static __always_inline bool frame_address(struct unwind *unwind, __u64 rule, __u
 /* False if the CFA comes from a register that cannot have held it. */
 static __always_inline bool is_near(const struct unwind *unwind, __u64 rule, __u64 cfa)
 {
-	return (rule & 0xff) != RULE_REGISTER || unwind->calls == 0 ||
+	return (rule & 15) != RULE_REGISTER || unwind->calls == 0 ||
 	       cfa - unwind->sp <= FRAME_BYTES_MAX;
+}
+
+/* Only where it is: hardly any stack needs its value. */
+static __always_inline void follow_bx(struct unwind *unwind, __u64 rule, __u64 cfa)
+{
+	__u32 words = rule >> 4 & 15;
+
+	if (words != BX_SAME)
+		unwind->bx_at = words == BX_LOST ? LOST : cfa - 8 * words;
 }
 
 static __always_inline int table_step(struct unwind *unwind, __u64 rule)
@@ -297,7 +318,19 @@ static __always_inline int table_step(struct unwind *unwind, __u64 rule)
 		return end_stack(unwind, UNWIND_NO_ROW);
 	if (!restore_bp(unwind, rule, cfa) || !read_word(&ip, cfa - 8))
 		return end_stack(unwind, UNWIND_UNREADABLE);
+	follow_bx(unwind, rule, cfa);
 	return call_step(unwind, ip, cfa);
+}
+
+/* To a return address that is in a register. */
+static __always_inline int return_step(struct unwind *unwind, __u64 rule)
+{
+	__s64 offset = (__s32)(rule >> 32);
+
+	if (unwind->calls || offset < 0)
+		return end_stack(unwind, UNWIND_NO_ROW);
+	return call_step(unwind, unwind->registers[rule >> 12 & (REGISTERS - 1)],
+			 unwind->sp + offset);
 }
 
 /*
@@ -309,6 +342,8 @@ static __always_inline bool knows_register(const struct unwind *unwind, __u64 ru
 {
 	const __u32 lost_in_calls = 0xf37; /* all but rbx, rbp, rsp, r12 to r15 */
 
+	if ((rule >> 12 & 15) == REGISTER_BX)
+		return unwind->bx_at != LOST;
 	return unwind->calls == 0 || (unwind->calls == 1 && lost_in_calls >> (rule >> 12 & 15) & 1);
 }
 
@@ -349,11 +384,13 @@ static __always_inline int step(struct unwind *unwind)
 	rule = unwind->mapping.file == NO_FILE
 		       ? RULE_NONE
 		       : find_rule(unwind->mapping.file, pc - unwind->mapping.bias);
-	switch (rule & 0xff) {
+	switch (rule & 15) {
 	case RULE_END:
 		return end_stack(unwind, UNWIND_COMPLETE);
 	case RULE_SIGNAL:
 		return signal_step(unwind);
+	case RULE_RETURN:
+		return return_step(unwind, rule);
 	case RULE_NONE:
 	case RULE_ODD:
 		return step_without_row(unwind, rule);
@@ -462,6 +499,7 @@ static __always_inline void unwind_all(struct unwind *unwind, __u32 pid)
 	unwind->stack.depth = 0;
 	unwind->exact = true;
 	unwind->calls = 0;
+	unwind->bx_at = 0;
 	unwind->loaded = process != NULL;
 	unwind->mapping.pages = 0;
 	unwind->mapping.file = NO_FILE;

@@ -6,7 +6,7 @@ use std::{os::unix::fs::FileExt, sync::Arc};
 use crate::{
     bpf::{REGISTER_BP, REGISTER_SP, REGISTERS, STACK_DEPTH_MAX},
     collector::Snapshot,
-    unwind::{Code, Kind, Rbp, Region, Rule, Table},
+    unwind::{Code, Kind, RBX_LOST, Rbp, Region, Rule, Table},
 };
 
 /// How a user stack ended, as `enum unwind_status`.
@@ -51,6 +51,7 @@ pub mod status {
 /// numbers, then rip.
 const UCONTEXT_REGISTERS: u64 = 0x28;
 const UCONTEXT_ORDER: [usize; 16] = [8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7];
+const REGISTER_BX: usize = 3;
 /// Registers that are lost in a call, a bit for each.
 const LOST_IN_CALLS: u32 = 0xf37;
 /// What rbp is once it is lost: no frame pointer, and not the 0 that marks the outermost frame.
@@ -68,6 +69,8 @@ struct Unwind<'a> {
     exact: bool,
     /// Frames since the last that is exact.
     calls: u32,
+    /// Where rbx was saved; 0: in its register; [`LOST`].
+    bx_at: u64,
     addresses: Vec<u64>,
 }
 
@@ -85,6 +88,7 @@ pub fn follow(snapshot: &Snapshot, regions: &[Region], tables: &mut Lookup<'_>) 
         bp: registers[REGISTER_BP],
         exact: true,
         calls: 0,
+        bx_at: 0,
         addresses: Vec::new(),
     };
     loop {
@@ -121,6 +125,7 @@ impl Unwind<'_> {
         match rule.kind {
             Kind::End => Err(status::COMPLETE),
             Kind::Signal => self.signal_step(),
+            Kind::Return => self.return_step(rule),
             Kind::None | Kind::Odd => self.step_without_row(region, rule, table.is_some()),
             Kind::Register if !self.knows_register(rule) => {
                 self.step_without_row(region, rule, table.is_some())
@@ -146,13 +151,20 @@ impl Unwind<'_> {
                 self.sp.wrapping_add_signed(offset).wrapping_add(pushed)
             }
             Kind::Register => {
-                self.registers[usize::from(rule.parameter)].wrapping_add_signed(offset)
+                let number = usize::from(rule.parameter);
+                let value = match self.bx_at {
+                    at if number == REGISTER_BX && at != 0 => self.word(at)?,
+                    _ => self.registers[number],
+                };
+                value.wrapping_add_signed(offset)
             }
             _ => return Err(status::NO_ROW),
         };
-        let is_near =
-            rule.kind != Kind::Register || self.calls == 0 || cfa - self.sp <= FRAME_BYTES_MAX;
-        if cfa <= self.sp || !is_near {
+        // Upwards only, or it could go round.
+        let Some(bytes) = cfa.checked_sub(self.sp).filter(|&bytes| bytes > 0) else {
+            return Err(status::NO_ROW);
+        };
+        if rule.kind == Kind::Register && self.calls > 0 && bytes > FRAME_BYTES_MAX {
             return Err(status::NO_ROW);
         }
         let at = i64::from(rule.rbp_offset);
@@ -164,6 +176,11 @@ impl Unwind<'_> {
             Rbp::Lost => self.bp = LOST,
         }
         let ip = self.word(cfa.wrapping_sub(8))?;
+        self.bx_at = match rule.rbx {
+            0 => self.bx_at,
+            RBX_LOST => LOST,
+            words => cfa.wrapping_sub(8 * u64::from(words)),
+        };
         self.call_step(ip, cfa);
         Ok(())
     }
@@ -177,6 +194,9 @@ impl Unwind<'_> {
 
     /// True if the register that the CFA is in is known; see the kernel half.
     fn knows_register(&self, rule: Rule) -> bool {
+        if usize::from(rule.parameter) == REGISTER_BX {
+            return self.bx_at != LOST;
+        }
         self.calls == 0 || self.calls == 1 && LOST_IN_CALLS >> rule.parameter & 1 != 0
     }
 
@@ -215,6 +235,16 @@ impl Unwind<'_> {
         self.frame_pointer_step(has_table)
     }
 
+    /// To a return address that is in a register.
+    fn return_step(&mut self, rule: Rule) -> Result<(), u32> {
+        if self.calls > 0 || rule.cfa_offset < 0 {
+            return Err(status::NO_ROW);
+        }
+        let ip = self.registers[usize::from(rule.parameter)];
+        self.call_step(ip, self.sp.wrapping_add(rule.cfa_offset as u64));
+        Ok(())
+    }
+
     fn clone_step(&mut self) -> Result<(), u32> {
         if self.registers[0] == 0 {
             return Err(status::COMPLETE);
@@ -234,6 +264,7 @@ impl Unwind<'_> {
         let (bp, ip) = (self.word(self.bp)?, self.word(self.bp.wrapping_add(8))?);
         self.call_step(ip, self.bp.wrapping_add(16));
         self.bp = bp;
+        self.bx_at = LOST;
         Ok(())
     }
 
@@ -247,6 +278,7 @@ impl Unwind<'_> {
         (self.sp, self.bp) = (self.registers[REGISTER_SP], self.registers[REGISTER_BP]);
         self.exact = true;
         self.calls = 0;
+        self.bx_at = 0;
         Ok(())
     }
 

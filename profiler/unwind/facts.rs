@@ -17,7 +17,7 @@ pub struct Facts {
     pub covered: u64,
     /// Those of them that only `.debug_frame` describes.
     pub debug: u64,
-    /// Those of them that are PLT entries which nothing describes.
+    /// Those of them that are PLT entries, `_init` or `_fini`, which nothing describes.
     pub plt: u64,
 }
 

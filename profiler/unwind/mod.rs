@@ -64,5 +64,5 @@ pub use key::Key;
 pub use layout::{Layout, Placed};
 pub use loader::{Code, Counts, Loader, Maps, Region};
 pub use pack::ALIGNMENT;
-pub use rule::{Kind, Rbp, Rule};
+pub use rule::{Kind, RBX_LOST, Rbp, Rule};
 pub use table::{MAX_PAGES, PAGE_BITS, Page, Table};

@@ -1,4 +1,8 @@
-//! Rules for procedure linkage tables that have none.
+//! Rules for what linkers put into a file without describing it: procedure linkage tables, and
+//! `_init` and `_fini`.
+//!
+//! A library's `_init` is often the first of its code to run, so it is there that the pages of its
+//! code are waited for. It is pieced together from crti.o and crtn.o, which describe nothing.
 //!
 //! GNU linkers describe their PLT in `.eh_frame`, LLVM's and mold do not. A call through an
 //! undescribed stub would lose its caller, so the few layouts there are get told apart by their
@@ -17,6 +21,12 @@ const PUSH_GOT: &[u8] = &[0xff, 0x35];
 const JUMP: &[u8] = &[0xff, 0x25];
 const ENDBR64: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa];
 const PUSH_NUMBER: u8 = 0x68;
+/// The most bytes of `_init`; glibc's have 27.
+const MAX_END: u64 = 256;
+/// `sub $8, %rsp`.
+const MAKE_ROOM: &[u8] = &[0x48, 0x83, 0xec, 0x08];
+/// `add $8, %rsp; ret`.
+const GIVE_ROOM: &[u8] = &[0x48, 0x83, 0xc4, 0x08, 0xc3];
 
 /// Adds spans for the PLTs of `image` to `frames`. To be laid under all others.
 pub(super) fn read<F: ReadAt + ?Sized>(image: &Image<'_, F>, frames: &mut Frames) {
@@ -27,6 +37,23 @@ pub(super) fn read<F: ReadAt + ?Sized>(image: &Image<'_, F>, frames: &mut Frames
         let size = section.size.min(2 * u64::from(ENTRY));
         if let Ok(head) = image.bytes(section.offset, size) {
             add(&section, &head, frames);
+        }
+    }
+}
+
+/// Adds spans for `_init` and `_fini`, which make room of a word, call, and return.
+pub(super) fn read_ends<F: ReadAt + ?Sized>(image: &Image<'_, F>, frames: &mut Frames) {
+    for name in [".init", ".fini"] {
+        let Some(section) = image.section(name) else { continue };
+        let Ok(code) = image.bytes(section.offset, section.size.min(MAX_END)) else { continue };
+        let start = if code.starts_with(ENDBR64) { ENDBR64.len() } else { 0 };
+        let Some(end) = section.address.checked_add(code.len() as u64) else { continue };
+        if code[start..].starts_with(MAKE_ROOM) && code.ends_with(GIVE_ROOM) {
+            let first = frames.rows.len();
+            frames.row(first, 0, Rule::plain(Kind::Sp, 8));
+            frames.row(first, (start + MAKE_ROOM.len()) as u32, Rule::plain(Kind::Sp, 16));
+            frames.row(first, code.len() as u32 - 1, Rule::plain(Kind::Sp, 8));
+            frames.span(section.address, end, first);
         }
     }
 }

@@ -34,11 +34,14 @@ pub enum Kind {
     End = 8,
     /// A table covers the address with a rule that rprof does not have.
     Odd = 9,
+    /// CFA = rsp + offset, and the return address in register number `parameter`: vfork, on whose
+    /// stack the child runs first. In the innermost frame only.
+    Return = 10,
 }
 
 impl Kind {
     fn from_u8(value: u8) -> Option<Self> {
-        const ALL: [Kind; 10] = [
+        const ALL: [Kind; 11] = [
             Kind::None,
             Kind::Sp,
             Kind::Bp,
@@ -49,6 +52,7 @@ impl Kind {
             Kind::Register,
             Kind::End,
             Kind::Odd,
+            Kind::Return,
         ];
         ALL.get(usize::from(value)).copied()
     }
@@ -85,11 +89,18 @@ pub struct Rule {
     pub rbp: Rbp,
     /// 0 to 15; what it means depends on the kind.
     pub parameter: u8,
+    /// Where the caller's rbx is, which the CFA of the resolver of lazily bound functions is in,
+    /// far out from where the sample hit: still in rbx (0), n words below the CFA (1 to 14), or
+    /// anywhere else ([`RBX_LOST`]).
+    pub rbx: u8,
     /// Bytes; what they are added to depends on `rbp`.
     pub rbp_offset: i16,
     /// Bytes; what they are added to depends on `kind`.
     pub cfa_offset: i32,
 }
+
+/// rbx is not known; frames that need it cannot be left.
+pub const RBX_LOST: u8 = 15;
 
 impl Rule {
     /// Nothing covers the address.
@@ -102,15 +113,16 @@ impl Rule {
     /// A rule that leaves rbp as it is.
     #[must_use]
     pub const fn plain(kind: Kind, cfa_offset: i32) -> Rule {
-        Rule { kind, rbp: Rbp::Same, parameter: 0, rbp_offset: 0, cfa_offset }
+        Rule { kind, rbp: Rbp::Same, parameter: 0, rbx: 0, rbp_offset: 0, cfa_offset }
     }
 
     /// The 8 bytes that the kernel and the stored form hold, as a little-endian number: from the
-    /// low end `kind: u8`, `rbp: 4 bits`, `parameter: 4 bits`, `rbp_offset: i16`,
+    /// low end `kind`, `rbx`, `rbp` and `parameter` of 4 bits each, `rbp_offset: i16`,
     /// `cfa_offset: i32`.
     #[must_use]
     pub const fn pack(self) -> u64 {
         self.kind as u64
+            | (self.rbx as u64 & 15) << 4
             | (self.rbp as u64 | (self.parameter as u64 & 15) << 4) << 8
             | (self.rbp_offset as u16 as u64) << 16
             | (self.cfa_offset as u32 as u64) << 32
@@ -121,9 +133,10 @@ impl Rule {
     pub fn unpack(bits: u64) -> Option<Rule> {
         let [kind, how, ..] = bits.to_le_bytes();
         Some(Rule {
-            kind: Kind::from_u8(kind)?,
+            kind: Kind::from_u8(kind & 15)?,
             rbp: Rbp::from_u8(how & 15)?,
             parameter: how >> 4,
+            rbx: kind >> 4,
             rbp_offset: (bits >> 16) as i16,
             cfa_offset: (bits >> 32) as i32,
         })
@@ -200,12 +213,13 @@ mod tests {
             kind: Kind::BpDeref,
             rbp: Rbp::Frame,
             parameter: 15,
+            rbx: 7,
             rbp_offset: -32_768,
             cfa_offset: -40,
         };
         assert_eq!(Rule::unpack(rule.pack()), Some(rule));
-        assert_eq!(rule.pack().to_le_bytes()[..4], [4, 0xf2, 0x00, 0x80]);
-        assert_eq!(Rule::unpack(10), None);
+        assert_eq!(rule.pack().to_le_bytes()[..4], [0x74, 0xf2, 0x00, 0x80]);
+        assert_eq!(Rule::unpack(11), None);
         assert_eq!(Rule::unpack(4 << 8), None);
     }
 

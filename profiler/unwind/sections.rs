@@ -44,6 +44,7 @@ pub(super) fn read<F: ReadAt + ?Sized>(
     let debug = frames.spans.len();
     if debug > 0 {
         plt::read(image, frames);
+        plt::read_ends(image, frames);
     }
     Ok([eh, debug, frames.spans.len()])
 }

@@ -10,7 +10,7 @@ use gimli::{
     UnwindContextStorage, UnwindSection, UnwindTableRow,
 };
 
-use super::rule::{Kind, Rbp, Rule};
+use super::rule::{Kind, RBX_LOST, Rbp, Rule};
 
 pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -29,6 +29,7 @@ impl UnwindContextStorage<usize> for Storage {
 }
 
 // System V ABI for AMD64, figure 3.36: DWARF register numbers.
+const RBX: Register = Register(3);
 const RBP: Register = Register(6);
 pub(super) const RSP: Register = Register(7);
 const RIP: Register = Register(16);
@@ -54,13 +55,35 @@ pub(super) fn rule<'a, S: UnwindSection<Slice<'a>>>(
             let ra = reader.place(&expression);
             return reader.signal(row, ra).unwrap_or(Rule::ODD);
         }
+        Some(RegisterRule::Register(Register(number @ 0..16))) => {
+            return in_register(row, number).unwrap_or(Rule::ODD);
+        }
         _ => return Rule::ODD,
     }
     let Some(mut rule) = reader.cfa(row.cfa()) else {
         return Rule::ODD;
     };
     reader.rbp(row.register(RBP), &mut rule);
+    rule.rbx = rbx(row.register(RBX));
     rule
+}
+
+/// A return address that is in a register.
+fn in_register(row: &CfiRow, number: u16) -> Option<Rule> {
+    let CfaRule::RegisterAndOffset { register: RSP, offset } = row.cfa() else { return None };
+    // Nothing else is moved about by the function that does this.
+    let plain = [RBX, RBP].iter().all(|&saved| row.register(saved).is_none());
+    let rule = Rule::plain(Kind::Return, i32::try_from(*offset).ok()?);
+    plain.then_some(Rule { parameter: number as u8, ..rule })
+}
+
+fn rbx(saved: Option<RegisterRule<usize>>) -> u8 {
+    let words = match saved {
+        None | Some(RegisterRule::SameValue) => return 0,
+        Some(RegisterRule::Offset(offset)) if offset % 8 == 0 => -offset / 8,
+        _ => return RBX_LOST,
+    };
+    u8::try_from(words).ok().filter(|words| (1..RBX_LOST).contains(words)).unwrap_or(RBX_LOST)
 }
 
 struct Reader<'s, S> {

@@ -16,6 +16,7 @@ use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take on a machine that is busy with something else.
@@ -136,6 +137,9 @@ impl Drop for Process {
 pub struct Recorder {
     process: Process,
     folder: TempDir,
+    start: Instant,
+    /// What was before is left out.
+    from: Duration,
 }
 
 impl Recorder {
@@ -146,12 +150,8 @@ impl Recorder {
         command.args(["record", "-F", &hz.to_string(), "-o"]).arg(folder.path().join(FILE));
         command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(fs::File::create(folder.path().join("stderr")).unwrap());
-        Self { process: Process::start(&mut command), folder }
-    }
-
-    /// Waits until the recording ends by itself, and leaves out what was before `from`.
-    pub fn end_from(self, from: Duration) -> Recording {
-        self.end_view(&["--from", &format!("{}ms", from.as_millis())])
+        let process = Process::start(&mut command);
+        Self { process, folder, start: Instant::now(), from: Duration::ZERO }
     }
 
     /// Ends the recording as Ctrl-C does.
@@ -160,26 +160,46 @@ impl Recorder {
         self.end()
     }
 
+    /// How many samples there are by now, and how many of them came before their tables.
+    fn so_far(&self) -> Option<(u64, u64)> {
+        let mut report = rprof();
+        let report = report.args(["report", "--json"]).arg(self.folder.path().join(FILE));
+        let output = report.output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let early = report["unwind_failed"]["tables not loaded"].as_u64().unwrap_or_default();
+        Some((report["samples"].as_u64()?, early))
+    }
+
     /// Waits until there are samples in the recording.
     pub fn wait_for_samples(&self) {
-        wait_until("samples in a recording being made", || {
-            let mut report = rprof();
-            let report = report.args(["report", "--json"]).arg(self.folder.path().join(FILE));
-            report.output().unwrap().status.success().then_some(())
+        wait_until("samples in a recording being made", || self.so_far());
+    }
+
+    /// Waits until no more stacks come before their tables, and leaves out all until then: to build
+    /// those of a compiler or a Java machine for the first time takes seconds where rprof itself is
+    /// not optimized, in which more stacks wait than there is room for.
+    pub fn wait_for_tables(&mut self) {
+        let mut quiet = 0;
+        let mut last = (0, u64::MAX);
+        wait_until("unwind tables", || {
+            thread::sleep(Duration::from_millis(500));
+            let now = self.so_far()?;
+            // A recording grows once a second.
+            quiet = if now.1 == last.1 { quiet + u32::from(now.0 > last.0) } else { 0 };
+            last = now;
+            (quiet == 3).then_some(())
         });
+        self.from = self.start.elapsed();
     }
 
     /// Waits until the recording ends by itself.
-    pub fn end(self) -> Recording {
-        self.end_view(&[])
-    }
-
-    fn end_view(mut self, view: &[&str]) -> Recording {
+    pub fn end(mut self) -> Recording {
         let status = self.process.wait();
         let errors = fs::read_to_string(self.folder.path().join("stderr")).unwrap();
         assert!(status.success(), "{errors}");
         let file = self.folder.path().join(FILE);
-        Recording::parse(&run(rprof().args(["export", "-f", "folded"]).args(view).arg(file)))
+        let from = format!("{}ms", self.from.as_millis());
+        Recording::parse(&run(rprof().args(["export", "-f", "folded", "--from", &from]).arg(file)))
     }
 }
 

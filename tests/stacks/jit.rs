@@ -5,6 +5,8 @@ use std::{
     fs,
     path::PathBuf,
     process::{Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
 };
 
 /// How long a process is watched.
-const WATCHED: &str = "2s";
+const WATCHED: Duration = Duration::from_millis(1500);
 
 /// The perf map of a process, which is gone when the test ends.
 struct PerfMap(PathBuf);
@@ -54,7 +56,10 @@ fn node(options: &[&str]) -> Option<Recording> {
     command.args(options).arg(workload("stacks.js")).arg("60");
     let process = Process::start(&mut command);
     let _map = PerfMap::of(process.id());
-    Some(Recorder::start(HZ, ["-p", &process.id().to_string(), "-d", WATCHED]).end())
+    let mut recorder = Recorder::start(HZ, ["-p", &process.id().to_string()]);
+    recorder.wait_for_tables();
+    thread::sleep(WATCHED);
+    Some(recorder.interrupt())
 }
 
 #[test]
@@ -99,12 +104,12 @@ fn java_with_frame_pointers_and_a_perf_map() {
     let process = Process::start(command.stdin(Stdio::piped()).stdout(Stdio::null()));
     let map = PerfMap::of(process.id());
     let pid = process.id().to_string();
-    let recorder = Recorder::start(HZ, ["-p", &pid]);
-    recorder.wait_for_samples();
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let mut recorder = Recorder::start(HZ, ["-p", &pid]);
+    recorder.wait_for_tables();
+    thread::sleep(WATCHED);
     run(Command::new(jcmd).args([&pid, "Compiler.perfmap"]));
     assert!(map.0.exists(), "{:?}", map.0);
     let recording = recorder.interrupt();
     recording.assert_whole("java", LONG);
-    assert_below(&recording, "Stacks.main", "Stacks.middle");
+    assert_below(&recording, "JavaMain", "Stacks.middle");
 }

@@ -13,7 +13,7 @@ use gimli::{
 };
 use object::read::elf::ElfFile64;
 use object::{Object, ObjectSection, ObjectSegment, SegmentFlags, elf};
-use rprof::unwind::{ALIGNMENT, Image, Kind, Rbp, Rule, Table};
+use rprof::unwind::{ALIGNMENT, Image, Kind, RBX_LOST, Rbp, Rule, Table};
 
 use super::Random;
 
@@ -30,6 +30,7 @@ const REGISTERS: [u64; 17] = {
     }
     registers
 };
+const RBX: u16 = 3;
 const RBP: u16 = 6;
 const RSP: u16 = 7;
 const RIP: u16 = 16;
@@ -39,17 +40,18 @@ fn memory(address: u64) -> u64 {
     address.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
 }
 
-/// A caller: its CFA, its rip, its rbp where that is known.
+/// A caller: its CFA, its rip, its rbp and rbx where they are known.
 #[derive(Debug, PartialEq)]
 struct Caller {
     cfa: u64,
     rip: u64,
     rbp: Option<u64>,
+    rbx: Option<u64>,
 }
 
 /// The step that a rule describes, or nothing for those that describe none.
 fn step(rule: Rule, registers: &[u64; 17]) -> Option<Caller> {
-    let [rbp, rsp] = [RBP, RSP].map(|number| registers[usize::from(number)]);
+    let [rbx, rbp, rsp] = [RBX, RBP, RSP].map(|number| registers[usize::from(number)]);
     let add = |base: u64| base.wrapping_add_signed(rule.cfa_offset.into());
     let parameter = u64::from(rule.parameter);
     let cfa = match rule.kind {
@@ -60,8 +62,13 @@ fn step(rule: Rule, registers: &[u64; 17]) -> Option<Caller> {
         Kind::Plt => add(rsp) + 8 * u64::from(registers[usize::from(RIP)] & 15 >= parameter),
         Kind::Register => add(registers[usize::from(rule.parameter)]),
         Kind::Signal => {
-            let [rbp, cfa, rip] = [0x78, 0xa0, 0xa8].map(|offset| memory(rsp + offset));
-            return Some(Caller { cfa, rip, rbp: Some(rbp) });
+            let registers = [0x78, 0x80, 0xa0, 0xa8].map(|offset| memory(rsp + offset));
+            let [rbp, rbx, cfa, rip] = registers;
+            return Some(Caller { cfa, rip, rbp: Some(rbp), rbx: Some(rbx) });
+        }
+        Kind::Return => {
+            let rip = registers[usize::from(rule.parameter)];
+            return Some(Caller { cfa: add(rsp), rip, rbp: Some(rbp), rbx: Some(rbx) });
         }
         Kind::None | Kind::End | Kind::Odd => return None,
     };
@@ -72,7 +79,12 @@ fn step(rule: Rule, registers: &[u64; 17]) -> Option<Caller> {
         Rbp::Frame => at(rbp),
         Rbp::Lost => None,
     };
-    Some(Caller { cfa, rip: memory(cfa.wrapping_sub(8)), rbp })
+    let rbx = match rule.rbx {
+        0 => Some(rbx),
+        RBX_LOST => None,
+        words => Some(memory(cfa.wrapping_sub(8 * u64::from(words)))),
+    };
+    Some(Caller { cfa, rip: memory(cfa.wrapping_sub(8)), rbp, rbx })
 }
 
 /// What DWARF says of one row.
@@ -132,7 +144,7 @@ impl Oracle<'_, '_> {
             let own = self.registers[usize::from(number)];
             self.saved(row.register(Register(number)), own, cfa)
         };
-        Some(Caller { cfa, rip: saved(RIP)?, rbp: saved(RBP) })
+        Some(Caller { cfa, rip: saved(RIP)?, rbp: saved(RBP), rbx: saved(RBX) })
     }
 }
 
@@ -163,6 +175,9 @@ fn compare(table: &Table, oracle: &Oracle<'_, '_>, row: &UnwindTableRow<usize>, 
                 && matches!(row.register(Register(RBP)), Some(RegisterRule::Expression(_)));
             if rule.rbp == Rbp::Lost || popped {
                 expected.rbp = got.rbp;
+            }
+            if rule.rbx == RBX_LOST {
+                expected.rbx = None;
             }
             assert_eq!(got, expected, "{pc:#x} {rule:?}");
         }
@@ -242,7 +257,7 @@ fn functions<'a>(section: &EhFrame<Slice<'a>>, bases: &BaseAddresses) -> Vec<(u6
     fdes
 }
 
-/// Between two functions there is no rule, but for padding and PLTs without entries.
+/// Between two functions there is no rule, but for padding and what linkers put there.
 fn holes(
     file: &ElfFile64<'_, object::LittleEndian>,
     table: &Table,
@@ -256,10 +271,11 @@ fn holes(
     if start >= end || debug || padding {
         return;
     }
-    let stubs: Vec<(u64, u64)> = [".plt", ".plt.sec", ".plt.got", ".iplt"]
+    let stubs: Vec<(u64, u64)> = [".plt", ".plt.sec", ".plt.got", ".iplt", ".init", ".fini"]
         .iter()
         .filter_map(|name| file.section_by_name(name))
-        .map(|section| (section.address(), section.address() + section.size()))
+        // With the padding before it.
+        .map(|section| (section.address() - ALIGNMENT, section.address() + section.size()))
         .collect();
     for pc in [start, end - 1, start + random.below(end - start)] {
         if !stubs.iter().any(|(start, end)| (*start..*end).contains(&pc)) {
