@@ -112,10 +112,10 @@ pub struct ViewArgs {
     #[arg(short, long)]
     pub source: Option<String>,
     /// Start, from the recording's own: 10s, 1m30s
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_offset)]
     pub from: Option<Duration>,
     /// End, from the recording's start
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_offset)]
     pub to: Option<Duration>,
     /// Only these processes
     #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',')]
@@ -219,7 +219,7 @@ pub struct DoctorArgs {
 }
 
 /// A time such as 10s, 500ms, 1m30s, 2h, 7d; a bare number is seconds.
-fn parse_time(text: &str) -> Result<Duration> {
+fn parse_offset(text: &str) -> Result<Duration> {
     let mut rest = text;
     let mut sum = Duration::ZERO;
     while !rest.is_empty() {
@@ -240,10 +240,19 @@ fn parse_time(text: &str) -> Result<Duration> {
         sum += Duration::try_from_secs_f64(number * seconds).context("that time is too long")?;
         rest = next;
     }
-    if sum.is_zero() {
-        bail!("a time has to be more than nothing");
+    if text.is_empty() {
+        bail!("a time has to be something; try 10s or 5m");
     }
     Ok(sum)
+}
+
+/// As [`parse_offset`], but more than nothing.
+fn parse_time(text: &str) -> Result<Duration> {
+    let time = parse_offset(text)?;
+    if time.is_zero() {
+        bail!("a time has to be more than nothing");
+    }
+    Ok(time)
 }
 
 #[cfg(test)]
