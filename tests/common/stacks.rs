@@ -198,7 +198,8 @@ impl Recorder {
         let errors = fs::read_to_string(self.folder.path().join("stderr")).unwrap();
         assert!(status.success(), "{errors}");
         let file = self.folder.path().join(FILE);
-        let from = format!("{}ms", self.from.as_millis());
+        // rprof takes no time of nothing.
+        let from = format!("{}ms", self.from.as_millis().max(1));
         Recording::parse(&run(rprof().args(["export", "-f", "folded", "--from", &from]).arg(file)))
     }
 }

@@ -86,13 +86,15 @@ FRAME void grow(int depth)
 FRAME void handler(int signal)
 {
 	(void)signal;
-	spin();
+	/* Longer than the sampling period, which the timer may be in step with. */
+	for (int i = 0; i < 10; i++)
+		spin();
 	RETURN();
 }
 
 FRAME void interrupted(int flags)
 {
-	struct itimerval often = {{0, 2000}, {0, 2000}};
+	struct itimerval often = {{0, 10000}, {0, 10000}};
 	struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
 	stack_t stack = {.ss_sp = malloc(1 << 16), .ss_size = 1 << 16};
 	unsigned long x = sink;
