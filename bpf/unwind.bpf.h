@@ -89,6 +89,7 @@ struct unwind {
 	__u64 bp;
 	struct process process;
 	struct mapping mapping; /* the last one, since callers are mostly in the same */
+	struct pt_regs saved;   /* as the entry code left them */
 	bool loaded;            /* the process's mappings are known */
 	bool exact;             /* ip is where code was interrupted, not a return address */
 	__u32 calls;            /* frames since the last that is exact */
@@ -457,37 +458,38 @@ static __always_inline const void *saved_registers(void)
  */
 static __always_inline bool user_registers(struct unwind *unwind)
 {
-	struct pt_regs regs;
+	/* Not on the stack, which has 512 bytes for all functions together before 6.12. */
+	struct pt_regs *regs = &unwind->saved;
 
 	if (task_flags() & PF_KTHREAD)
 		return false;
-	if (bpf_probe_read_kernel(&regs, sizeof(regs), saved_registers()))
+	if (bpf_probe_read_kernel(regs, sizeof(*regs), saved_registers()))
 		return false;
-	if (regs.cs == USER32_CS) {
+	if (regs->cs == USER32_CS) {
 		unwind->status = UNWIND_32_BIT;
 		return false;
 	}
-	if ((regs.cs & 3) != 3 || !regs.ip)
+	if ((regs->cs & 3) != 3 || !regs->ip)
 		return false;
-	unwind->registers[0] = regs.ax;
-	unwind->registers[1] = regs.dx;
-	unwind->registers[2] = regs.cx;
-	unwind->registers[3] = regs.bx;
-	unwind->registers[4] = regs.si;
-	unwind->registers[5] = regs.di;
-	unwind->registers[REGISTER_BP] = regs.bp;
-	unwind->registers[REGISTER_SP] = regs.sp;
-	unwind->registers[8] = regs.r8;
-	unwind->registers[9] = regs.r9;
-	unwind->registers[10] = regs.r10;
-	unwind->registers[11] = regs.r11;
-	unwind->registers[12] = regs.r12;
-	unwind->registers[13] = regs.r13;
-	unwind->registers[14] = regs.r14;
-	unwind->registers[15] = regs.r15;
-	unwind->ip = regs.ip;
-	unwind->sp = regs.sp;
-	unwind->bp = regs.bp;
+	unwind->registers[0] = regs->ax;
+	unwind->registers[1] = regs->dx;
+	unwind->registers[2] = regs->cx;
+	unwind->registers[3] = regs->bx;
+	unwind->registers[4] = regs->si;
+	unwind->registers[5] = regs->di;
+	unwind->registers[REGISTER_BP] = regs->bp;
+	unwind->registers[REGISTER_SP] = regs->sp;
+	unwind->registers[8] = regs->r8;
+	unwind->registers[9] = regs->r9;
+	unwind->registers[10] = regs->r10;
+	unwind->registers[11] = regs->r11;
+	unwind->registers[12] = regs->r12;
+	unwind->registers[13] = regs->r13;
+	unwind->registers[14] = regs->r14;
+	unwind->registers[15] = regs->r15;
+	unwind->ip = regs->ip;
+	unwind->sp = regs->sp;
+	unwind->bp = regs->bp;
 	return true;
 }
 
