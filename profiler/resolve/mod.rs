@@ -448,6 +448,7 @@ impl Resolver {
             }
             self.naming.send();
             self.take_names(end);
+            self.loader.trim();
         }
         self.images.close_idle();
         let waits = |process| self.waiting.contains_key(&process);
