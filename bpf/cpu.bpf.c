@@ -2,15 +2,24 @@
 /* Source `cpu`: where CPU time goes. Runs at each overflow of a perf event on each CPU. */
 #include "kernel.h"
 #include "stacks.bpf.h"
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
-/* ns of CPU time that one sample stands for: 1e9 / frequency */
-const volatile __u64 period = 0;
+/*
+ * The cookie of each event is the ns of CPU time that one sample of it stands for, its period:
+ * so a sample has the right weight while the rate changes, from one event to the next. Events have
+ * no cookies before 5.15: there it is that of the current rate.
+ */
+__u64 period = 0;
 
 SEC("perf_event")
 int cpu_sample(struct bpf_perf_event_data *ctx)
 {
-	return take_sample(ctx, period);
+	__u64 weight = period;
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_attach_cookie))
+		weight = bpf_get_attach_cookie(ctx);
+	return take_sample(ctx, weight);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -56,7 +56,8 @@ enum {
 
 /* Helpers that not every kernel has: bpf_core_enum_value_exists() tells, at load time. */
 enum bpf_func_id {
-	BPF_FUNC_task_pt_regs = 175, /* 5.15 */
+	BPF_FUNC_get_attach_cookie = 174, /* 5.15 */
+	BPF_FUNC_task_pt_regs = 175,      /* 5.15 */
 };
 
 /* arch/x86/include/asm/page_64_types.h, without KASAN */

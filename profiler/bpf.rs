@@ -1,5 +1,5 @@
 //! The one address of `unsafe`: the generated skeletons, the bytes and counters that the kernel
-//! shares with us, and two system calls that have no safe wrapper. What leaves this module is safe
+//! shares with us, and three calls that have no safe wrapper. What leaves this module is safe
 //! to use.
 #![allow(unsafe_code)]
 
@@ -186,6 +186,16 @@ pub fn run_time(program: BorrowedFd<'_>) -> (u64, u64) {
         libbpf_rs::libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut size)
     };
     if result == 0 { (info.run_time_ns, info.run_cnt) } else { (0, 0) }
+}
+
+/// Has the allocator give free memory back to the system. What is free in the middle of a heap stays
+/// with a process for good otherwise.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointer, and may be called at any time from any thread.
+    unsafe {
+        nix::libc::malloc_trim(0);
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::table::{MAX_PAGES, PAGE_BITS, Page, Table};
 
 const MAGIC: &[u8; 8] = b"rprofuwt";
 /// To be raised when the layout changes, and when the same file would get other rows.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 impl Table {
     /// The stored form, 4 bytes a row and little more.

@@ -286,7 +286,7 @@ impl<'f, F: ReadAt + ?Sized> Image<'f, F> {
         Ok(words)
     }
 
-    fn pods<T: Pod>(&self, offset: u64, count: u64) -> Result<Vec<T>, Error> {
+    pub(super) fn pods<T: Pod>(&self, offset: u64, count: u64) -> Result<Vec<T>, Error> {
         let words = self.words(offset, count.saturating_mul(size_of::<T>() as u64))?;
         pod::slice_from_bytes(pod::bytes_of_slice(&words), count as usize)
             .map(|(items, _)| items.to_vec())

@@ -33,8 +33,10 @@ const MAPPINGS_MAX: u32 = 128 << 10;
 const NO_FILE: u32 = u32::MAX;
 /// The most mappings of one process: 2^MAPPING_ROUNDS.
 const PROCESS_MAPPINGS_MAX: usize = 4096;
-/// Bytes of tables that are kept at hand to follow stacks in user space.
+/// Bytes of tables that are kept at hand to follow stacks in user space, unless told otherwise.
 const AT_HAND_MAX: usize = 16 << 20;
+/// Files that are remembered; beyond, those without a table are forgotten and looked at again.
+const STATES_MAX: usize = 32 << 10;
 
 /// The maps that hold tables, shared by all sources.
 pub struct Maps {
@@ -128,6 +130,7 @@ pub struct Loader {
     processes: HashMap<u32, Run>,
     /// Tables by number, and when they were last used.
     at_hand: HashMap<u32, (Arc<Table>, Instant)>,
+    at_hand_max: usize,
     outbox: Sender<Built>,
     built: Receiver<Built>,
     /// A byte arrives with each table that is built.
@@ -156,12 +159,23 @@ impl Loader {
             states: HashMap::new(),
             processes: HashMap::new(),
             at_hand: HashMap::new(),
+            at_hand_max: AT_HAND_MAX,
             outbox,
             built,
             wakeup,
             waker,
             counts: Counts::default(),
         })
+    }
+
+    /// Sets how many bytes of tables are kept to follow stacks in user space.
+    pub fn keep_at_hand(&mut self, bytes: usize) {
+        self.at_hand_max = bytes;
+    }
+
+    /// Drops those that are at hand. The kernel keeps its own, and the cache on disk has them.
+    pub fn drop_at_hand(&mut self) {
+        self.at_hand = HashMap::new();
     }
 
     /// Becomes readable when a table was built.
@@ -183,6 +197,9 @@ impl Loader {
                 Some(State::Building) => ready = false,
                 Some(State::Loaded(_) | State::Without) => {}
                 None => {
+                    if self.states.len() >= STATES_MAX {
+                        self.states.retain(|_, state| !matches!(state, State::Without));
+                    }
                     self.states.insert(name, State::Building);
                     self.build(name, region.code.clone());
                     ready = false;
@@ -356,7 +373,7 @@ impl Loader {
     /// Drops our own copies of tables, oldest first, beyond the limit. The kernel keeps its own.
     fn put_away(&mut self) {
         let mut bytes: usize = self.at_hand.values().map(|(table, _)| table.bytes()).sum();
-        while bytes > AT_HAND_MAX && self.at_hand.len() > 1 {
+        while bytes > self.at_hand_max && self.at_hand.len() > 1 {
             let oldest = self.at_hand.iter().min_by_key(|(_, (_, used))| *used);
             let Some((&number, (table, _))) = oldest else { return };
             bytes -= table.bytes();

@@ -43,6 +43,7 @@ mod codec;
 mod error;
 mod facts;
 mod frames;
+mod go;
 mod hash;
 mod image;
 mod key;

@@ -9,11 +9,11 @@ use gimli::{BaseAddresses, EhFrameHdr, LittleEndian};
 
 use super::error::Error;
 use super::frames::Frames;
+use super::go;
 use super::image::{Image, MAX_SECTION, ReadAt, Section, inflate};
 use super::pack::Layers;
 use super::plt;
-use super::rule::{Kind, Rbp, Rule};
-use super::x86;
+use super::rule::Rule;
 
 /// Reads all that `image` says about unwinding into `frames`, and gives where in its spans each
 /// layer ends: those of `.eh_frame`, of `.debug_frame`, of PLTs.
@@ -35,10 +35,13 @@ pub(super) fn read<F: ReadAt + ?Sized>(
         let data = image.read_section(&section)?;
         frames.read_eh(&data, &bases, sized)?;
     }
+    if go::made(image) {
+        go::read_roots(image, frames);
+    }
     let eh = frames.spans.len();
     // Only an addition: damage to it does not cost what .eh_frame said.
     if let Ok(Some(data)) = debug_frame(image) {
-        let filter = if is_go(image) { go } else { as_is };
+        let filter = if go::made(image) { go::filter } else { as_is };
         frames.read_debug(&data, &bases, filter)?;
     }
     let debug = frames.spans.len();
@@ -80,27 +83,6 @@ fn debug_frame<F: ReadAt + ?Sized>(image: &Image<'_, F>) -> Result<Option<Vec<u8
     inflate(flate2::read::ZlibDecoder::new(rest), size).map(Some)
 }
 
-fn is_go<F: ReadAt + ?Sized>(image: &Image<'_, F>) -> bool {
-    [".gopclntab", ".note.go.buildid"].iter().any(|name| image.section(name).is_some())
-}
-
 fn as_is(rule: Rule) -> Rule {
-    rule
-}
-
-/// What of Go's `.debug_frame` is true: where the innermost frame is.
-///
-/// Go keeps frame pointers, across its switches of stacks too, which `.debug_frame` says nothing
-/// of; so outer frames are left by frame pointer, as [`Kind::Register`] has it. But a function
-/// that has not made its frame yet, or makes none, can only be left by the table. Nor does it say
-/// where rbp is: below the return address in every frame (cmd/internal/obj/x86/obj6.go).
-fn go(rule: Rule) -> Rule {
-    if rule.kind != Kind::Sp {
-        return Rule::NONE;
-    }
-    let mut rule = Rule { kind: Kind::Register, parameter: x86::RSP.0 as u8, ..rule };
-    if rule.cfa_offset > 8 {
-        (rule.rbp, rule.rbp_offset) = (Rbp::Cfa, -16);
-    }
     rule
 }

@@ -19,26 +19,11 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long anything may take on a machine that is busy with something else.
-const DEADLINE: Duration = Duration::from_secs(150);
+use crate::workload::need;
+pub use crate::workload::{require_root, run, wait_until};
+
 /// Standard deviations that luck is allowed: it needs more once in a million times.
 const SIGMAS: f64 = 5.0;
-
-/// True if the test can go on. If not, says aloud that it is skipped and why; under CI, where
-/// nothing may be skipped, it fails.
-fn need(what: &str, there: bool) -> bool {
-    if !there {
-        let test = thread::current().name().unwrap_or("a test").to_owned();
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{test} needs {what}");
-        eprintln!("SKIPPED: {test} needs {what}");
-    }
-    there
-}
-
-/// True if the test can go on as root.
-pub fn require_root() -> bool {
-    need("root, to load BPF programs", nix::unistd::geteuid().is_root())
-}
 
 /// The path of a program, if the machine has it; `package` is Debian's that it comes from.
 pub fn require(program: &str, package: &str) -> Option<PathBuf> {
@@ -83,26 +68,6 @@ impl Workshop {
 /// The path of a file in `tests/workloads`.
 pub fn workload(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workloads").join(file)
-}
-
-/// Runs a command that must succeed; returns what it printed.
-pub fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {errors}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Waits until `done` gives a value; `what` is what is waited for.
-pub fn wait_until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = done() {
-            return value;
-        }
-        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} for {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A process, and what it starts, that do not outlive their test: a process group of their own.
@@ -189,6 +154,11 @@ impl Recorder {
             last = now;
             (quiet == 3).then_some(())
         });
+        self.leave_out();
+    }
+
+    /// Leaves out all until now.
+    pub fn leave_out(&mut self) {
         self.from = self.start.elapsed();
     }
 
@@ -200,7 +170,11 @@ impl Recorder {
         let file = self.folder.path().join(FILE);
         // rprof takes no time of nothing.
         let from = format!("{}ms", self.from.as_millis().max(1));
-        Recording::parse(&run(rprof().args(["export", "-f", "folded", "--from", &from]).arg(file)))
+        let folded = run(rprof().args(["export", "-f", "folded", "--from", &from]).arg(&file));
+        let report = run(rprof().args(["report", "--json"]).arg(&file));
+        let report: Value = serde_json::from_str(&report).unwrap();
+        let complete = report["complete"].as_f64().unwrap();
+        Recording { stacks: folded.lines().map(Stack::parse).collect(), complete }
     }
 }
 
@@ -218,7 +192,7 @@ pub fn record<S: AsRef<OsStr>>(hz: u32, command: impl IntoIterator<Item = S>) ->
 }
 
 /// One stack, with frames from the root to the leaf.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stack {
     /// The command's name.
     pub command: String,
@@ -262,14 +236,17 @@ impl Stack {
 }
 
 /// A recording that has ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Recording {
     pub stacks: Vec<Stack>,
+    /// The share of complete stacks in all of it, as the report says.
+    pub complete: f64,
 }
 
 impl Recording {
-    fn parse(folded: &str) -> Self {
-        Self { stacks: folded.lines().map(Stack::parse).collect() }
+    /// What there is of the processes or threads of that name.
+    pub fn of(&self, command: &str) -> Self {
+        self.clone().only(|stack| stack.command == command)
     }
 
     /// Only what `keep` says of it.

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 /// How long anything may take on a machine that is busy with something else. Not a time that any
 /// test needs.
-pub const DEADLINE: Duration = Duration::from_secs(100);
+pub const DEADLINE: Duration = Duration::from_secs(150);
 
 /// True if the test can go on. If not, says aloud that it is skipped and why; under CI, where
 /// nothing may be skipped, it fails.

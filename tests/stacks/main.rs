@@ -7,8 +7,12 @@
 //! 95 % of those that live some milliseconds.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)]
 #[path = "../common/stacks.rs"]
 mod stacks;
+#[allow(dead_code)]
+#[path = "../common/workload.rs"]
+mod workload;
 
 mod jit;
 mod life;
@@ -17,7 +21,7 @@ mod shape;
 
 /// What Debian calls the packages that the tests use, besides Rust's own tools.
 pub const PACKAGES: &str = "gcc g++ libc6-dev binutils golang-go nodejs openjdk-17-jdk-headless \
-     xz-utils zstd gzip sqlite3 openssl python3 redis-server redis-tools git";
+     xz-utils zstd gzip sqlite3 openssl python3 redis-server redis-tools git musl-tools";
 
 /// Samples a second.
 pub const HZ: u32 = 499;

