@@ -18,10 +18,13 @@ pub const DEBUG_DIRECTORY: &str = "/usr/lib/debug";
 const MAX_CHECKED: u64 = 1 << 30;
 
 /// A separate debug file that belongs to the program it was found for.
+#[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) bytes: Bytes,
     pub(crate) elf: Elf,
     pub(crate) path: String,
+    /// Whether it was among those that are installed for all programs, and not beside its own.
+    pub(crate) installed: bool,
 }
 
 /// Looks for the debug file of the program `elf` at `path`, in
@@ -47,12 +50,16 @@ pub(crate) fn find(
     }
     let (name, crc) = elf.debug_link(bytes)?;
     let own = Path::new(path).parent()?;
-    let mut places = vec![own.join(&name), own.join(".debug").join(&name)];
+    let beside = [own.join(&name), own.join(".debug").join(&name)];
     let below = own.strip_prefix("/").unwrap_or(own);
-    places.extend(directories.iter().map(|directory| directory.join(below).join(&name)));
+    let installed = directories.iter().map(|directory| directory.join(below).join(&name));
+    let places = beside.into_iter().map(|place| (place, false));
+    let places = places.chain(installed.map(|place| (place, true)));
     let program = elf.build_id.as_deref();
-    let all = places.iter().flat_map(|place| roots.iter().map(move |&root| (root, place)));
-    all.into_iter().find_map(|(root, place)| by_checksum(root, place, crc, program))
+    places.into_iter().find_map(|(place, installed)| {
+        let found = roots.iter().find_map(|&root| by_checksum(root, &place, crc, program))?;
+        Some(Found { installed, ..found })
+    })
 }
 
 fn by_build_id(root: Option<u32>, path: &Path, id: &[u8]) -> Option<Found> {
@@ -75,7 +82,7 @@ fn parse(root: Option<u32>, path: &Path) -> Result<Found> {
     let file: File = process::open(root, path)?;
     let bytes = Bytes::of(Arc::new(file))?;
     let elf = Elf::parse(&bytes)?;
-    Ok(Found { bytes, elf, path: path.display().to_string() })
+    Ok(Found { bytes, elf, path: path.display().to_string(), installed: true })
 }
 
 /// The CRC-32 of the whole file (that of zlib).

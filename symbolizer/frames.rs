@@ -1,6 +1,6 @@
 //! From addresses to frames by debug information: the function, what was
-//! inlined into it, files and lines. Between batches only two small tables
-//! are kept, that of units and those of functions of the units that were
+//! inlined into it, files and lines. Between batches small tables are kept:
+//! that of units, and those of functions and lines of the units that were
 //! asked for; all else is read again when the next batch needs it.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,19 +11,30 @@ use crate::bytes::Bytes;
 use crate::dwarf::{Batch, Dwarf};
 use crate::elf::Elf;
 use crate::functions::{Function, Functions, Inlined, Loaded};
-use crate::lines::{Lines, Place, Row};
+use crate::lines::{Lines, Place, Row, Table};
 use crate::units::{Index, Unit};
 use crate::{Result, Symbol, Symbols};
 
-/// The most units whose table of functions is kept.
-const MAX_KEPT: usize = 256;
+/// The most units whose tables are kept.
+const MAX_KEPT: usize = 1024;
+/// The most bytes of those tables, for one file.
+const MAX_HELD: u64 = 16 << 20;
 
 /// The debug information of one file.
 #[derive(Debug)]
 pub(crate) struct Frames {
     dwarf: Dwarf,
     index: Index,
-    functions: Mutex<HashMap<u64, Arc<Functions>>>,
+    /// By the unit's offset in `.debug_info`.
+    known: Mutex<HashMap<u64, Arc<Known>>>,
+}
+
+/// What is kept of a unit.
+#[derive(Debug)]
+struct Known {
+    functions: Functions,
+    /// None where the program has to be run anew for each batch.
+    lines: Option<Table>,
 }
 
 /// What is known of one address.
@@ -44,13 +55,13 @@ impl Frames {
         }
         let dwarf = Dwarf::new(bytes, elf)?;
         let index = Index::build(&dwarf);
-        Ok(Some(Self { dwarf, index, functions: Mutex::default() }))
+        Ok(Some(Self { dwarf, index, known: Mutex::default() }))
     }
 
     /// Bytes held in memory between batches.
     pub(crate) fn held(&self) -> u64 {
-        let functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        let tables: u64 = functions.values().map(|table| table.held()).sum();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let tables: u64 = known.values().map(|known| known.held()).sum();
         self.dwarf.held() + self.index.held() + tables
     }
 
@@ -91,11 +102,10 @@ impl Frames {
         wanted: &[usize],
         found: &mut [Frame],
     ) -> Result<()> {
-        let loaded = Loaded::new(batch, unit)?;
-        let functions = self.functions(&loaded);
+        let known = self.known(batch, unit)?;
         let mut by_entry: BTreeMap<u64, (Function, Vec<usize>)> = BTreeMap::new();
         for &at in wanted {
-            if let Some(function) = functions.find(addresses[at]) {
+            if let Some(function) = known.functions.find(addresses[at]) {
                 let place = by_entry.entry(function.entry());
                 place.or_insert_with(|| (function, Vec::new())).1.push(at);
             }
@@ -104,7 +114,9 @@ impl Frames {
         for (function, places) in by_entry.into_values() {
             let name = batch.name(unit.offset + function.entry());
             let inside: Vec<u64> = places.iter().map(|&at| addresses[at]).collect();
-            let chains = loaded.inlined(function, &inside);
+            let chains = Loaded::function(batch, unit, function)
+                .map_or_else(|_| Vec::new(), |loaded| loaded.inlined(function, &inside));
+            let chains = chains.into_iter().chain(std::iter::repeat(Vec::new()));
             for (at, chain) in places.into_iter().zip(chains) {
                 found[at].name.clone_from(&name);
                 calls.extend(chain.into_iter().map(|call| (at, call)));
@@ -112,9 +124,12 @@ impl Frames {
         }
         let rows: Vec<Row> = calls.iter().map(|(_, call)| call.row()).collect();
         let own: Vec<u64> = wanted.iter().map(|&at| addresses[at]).collect();
-        let lines = Lines::load(&self.dwarf, unit, &loaded.root);
-        let (places, called) = lines
-            .and_then(|lines| lines.places(&own, &rows))
+        let (places, called) = batch
+            .root(unit)
+            .and_then(|root| match &known.lines {
+                Some(table) => Lines::of(&self.dwarf, unit, &root, table).places(&own, &rows),
+                None => Lines::load(&self.dwarf, unit, &root)?.places(&own, &rows),
+            })
             .unwrap_or_else(|_| (vec![Place::default(); own.len()], Vec::new()));
         let mut called = called.into_iter();
         for (at, call) in calls {
@@ -129,19 +144,29 @@ impl Frames {
         Ok(())
     }
 
-    fn functions(&self, loaded: &Loaded<'_>) -> Arc<Functions> {
-        let offset = loaded.unit.offset;
-        let lock = || self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = lock().get(&offset) {
-            return Arc::clone(known);
+    fn known<'a>(&'a self, batch: &mut Batch<'a>, unit: &'a Unit) -> Result<Arc<Known>> {
+        let lock = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().get(&unit.offset) {
+            return Ok(Arc::clone(known));
         }
-        let functions = Arc::new(loaded.functions());
+        let functions = Loaded::whole(batch, unit)?.functions();
+        let root = batch.root(unit)?;
+        let lines = Lines::load(&self.dwarf, unit, &root).and_then(|lines| lines.table());
+        let new = Arc::new(Known { functions, lines: lines.ok().flatten() });
         let mut known = lock();
-        if known.len() >= MAX_KEPT {
+        let held: u64 = known.values().map(|known| known.held()).sum();
+        if known.len() >= MAX_KEPT || held + new.held() > MAX_HELD {
             known.clear();
         }
-        known.insert(offset, Arc::clone(&functions));
-        functions
+        known.insert(unit.offset, Arc::clone(&new));
+        Ok(new)
+    }
+}
+
+impl Known {
+    /// Bytes held in memory.
+    fn held(&self) -> u64 {
+        self.functions.held() + self.lines.as_ref().map_or(0, Table::held)
     }
 }
 

@@ -2,6 +2,7 @@
 //! them. Entries are walked once, flat, with the depth at hand as a number:
 //! a file that nests a million calls costs a million steps, not a stack.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use gimli::{Abbreviations, AttributeValue, EndianSlice, EntriesRaw, LittleEndian, UnitOffset};
@@ -24,7 +25,9 @@ pub(crate) struct Function {
     begin: u64,
     end: u64,
     /// Where its entry is, in bytes from the start of the unit.
-    entry: u64,
+    entry: u32,
+    /// Bytes of it and of the entries below it.
+    size: u32,
 }
 
 /// All functions of a unit, in order of address.
@@ -45,28 +48,43 @@ pub(crate) struct Inlined {
     column: u32,
 }
 
-/// A unit with its entries in memory.
+/// A unit with entries of it in memory.
 pub(crate) struct Loaded<'a> {
-    pub(crate) unit: &'a Unit,
-    pub(crate) root: Rc<Root>,
+    unit: &'a Unit,
+    root: Rc<Root>,
     dwarf: &'a Dwarf,
     table: Rc<Abbreviations>,
+    /// Where the entries start, in bytes from the start of the unit.
+    start: u64,
     entries: Vec<u8>,
 }
 
 impl<'a> Loaded<'a> {
-    pub(crate) fn new(batch: &mut Batch<'a>, unit: &'a Unit) -> Result<Self> {
+    /// With all its entries.
+    pub(crate) fn whole(batch: &mut Batch<'a>, unit: &'a Unit) -> Result<Self> {
+        Self::new(batch, unit, unit.header, unit.size.saturating_sub(unit.header))
+    }
+
+    /// With those of one function.
+    pub(crate) fn function(
+        batch: &mut Batch<'a>,
+        unit: &'a Unit,
+        function: Function,
+    ) -> Result<Self> {
+        Self::new(batch, unit, function.entry(), function.size.into())
+    }
+
+    fn new(batch: &mut Batch<'a>, unit: &'a Unit, start: u64, size: u64) -> Result<Self> {
         let table = batch.abbreviations(unit.abbreviations)?;
         let root = batch.root(unit)?;
-        let size = unit.size.saturating_sub(unit.header);
         batch.dwarf.spend(size)?;
-        let entries = batch.dwarf.info.window(unit.offset + unit.header, size)?;
-        Ok(Self { unit, root, dwarf: batch.dwarf, table, entries })
+        let entries = batch.dwarf.info.window(unit.offset.saturating_add(start), size)?;
+        Ok(Self { unit, root, dwarf: batch.dwarf, table, start, entries })
     }
 
     /// A reader of entries from `entry` on, in bytes from the unit's start.
     fn entries(&self, entry: u64) -> EntriesRaw<'_, Slice<'_>> {
-        let skip = usize::try_from(entry.saturating_sub(self.unit.header)).unwrap_or(usize::MAX);
+        let skip = usize::try_from(entry.saturating_sub(self.start)).unwrap_or(usize::MAX);
         let bytes = self.entries.get(skip..).unwrap_or_default();
         let start = UnitOffset(usize::try_from(entry).unwrap_or(usize::MAX / 2));
         let bytes = EndianSlice::new(bytes, LittleEndian);
@@ -84,8 +102,21 @@ impl<'a> Loaded<'a> {
 
     fn collect(&self, found: &mut Vec<Function>) -> Result<()> {
         let mut entries = self.entries(self.unit.header);
+        // Functions whose entries have not ended: their depth, and where they are in `found`.
+        let mut open: Vec<(isize, Range<usize>)> = Vec::new();
+        let close = |found: &mut [Function],
+                     open: &mut Vec<(isize, Range<usize>)>,
+                     depth: isize,
+                     end: u32| {
+            while let Some((_, functions)) = open.pop_if(|(above, _)| *above >= depth) {
+                found[functions].iter_mut().for_each(|f| f.size = end - f.entry);
+            }
+        };
         while !entries.is_empty() && found.len() < MAX_FUNCTIONS {
-            let entry = entries.next_offset().0 as u64;
+            // No more than a window is read of a unit, and that is shorter.
+            let Ok(entry) = u32::try_from(entries.next_offset().0) else { break };
+            let depth = entries.next_depth();
+            close(found, &mut open, depth, entry);
             let Some(abbreviation) = entries.read_abbreviation()? else { continue };
             if abbreviation.tag() != gimli::DW_TAG_subprogram {
                 entries.skip_attributes(abbreviation.attributes())?;
@@ -96,8 +127,14 @@ impl<'a> Loaded<'a> {
                 let attribute = entries.read_attribute(spec)?;
                 extent.note(attribute.name(), &attribute.value());
             }
+            let first = found.len();
+            // Its size is that of all that is left, unless it is found out.
+            let size = u32::MAX - entry;
             for (begin, end) in extent.ranges(self.dwarf, self.unit, &self.root) {
-                found.push(Function { begin, end, entry });
+                found.push(Function { begin, end, entry, size });
+            }
+            if first < found.len() {
+                open.push((depth, first..found.len()));
             }
         }
         Ok(())
@@ -118,7 +155,7 @@ impl<'a> Loaded<'a> {
         addresses: &[u64],
         chains: &mut [Vec<Inlined>],
     ) -> Result<()> {
-        let mut entries = self.entries(function.entry);
+        let mut entries = self.entries(function.entry());
         let Some(abbreviation) = entries.read_abbreviation()? else { return Ok(()) };
         entries.skip_attributes(abbreviation.attributes())?;
         if !abbreviation.has_children() {
@@ -217,6 +254,6 @@ impl Function {
     /// Where its entry is, in bytes from the start of the unit. Ranges of one
     /// function share it.
     pub(crate) fn entry(&self) -> u64 {
-        self.entry
+        self.entry.into()
     }
 }

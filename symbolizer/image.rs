@@ -53,10 +53,11 @@ pub enum Detail {
     /// Names of functions, from symbol tables alone: the cheapest.
     Names,
     /// Inlined functions, files and lines as well, where the file itself has
-    /// debug information. Separate debug files give names only.
+    /// debug information, or a debug file beside it. Those that are installed
+    /// for all programs give names only.
     Own,
     /// All that debug information says, wherever it is. Distributions
-    /// compress separate debug files: that of libc takes 25 ms of CPU time
+    /// compress the debug files that they install: that of libc takes 25 ms of CPU time
     /// and 10 MB until the caches are dropped.
     #[default]
     Full,
@@ -99,7 +100,7 @@ pub struct Image {
 /// What is looked for once, at the first question.
 #[derive(Debug, Default)]
 struct Parts {
-    debug: Option<(Bytes, Elf, String)>,
+    debug: Option<Found>,
     mini: Option<(Bytes, Elf)>,
 }
 
@@ -237,8 +238,8 @@ impl Image {
             dynamic_symbols: self.elf.section(".dynsym").is_some(),
             mini_debug_info: parts.mini.is_some(),
             debug_info: self.has_own_debug_info()
-                || debug.is_some_and(|(_, elf, _)| elf.section(".debug_info").is_some()),
-            debug_file: debug.map(|(.., path)| path.clone()),
+                || debug.is_some_and(|found| found.elf.section(".debug_info").is_some()),
+            debug_file: debug.map(|found| found.path.clone()),
             debug_link: self.elf.debug_link(&self.bytes).map(|(name, _)| name),
         }
     }
@@ -282,7 +283,7 @@ impl Image {
         let mut found = vec![None; addresses.len()];
         let parts = self.parts();
         let mut files = vec![(&self.bytes, &self.elf, ".symtab")];
-        files.extend(parts.debug.as_ref().map(|(bytes, elf, _)| (bytes, elf, ".symtab")));
+        files.extend(parts.debug.as_ref().map(|found| (&found.bytes, &found.elf, ".symtab")));
         files.extend(parts.mini.as_ref().map(|(bytes, elf)| (bytes, elf, ".symtab")));
         files.push((&self.bytes, &self.elf, ".dynsym"));
         for (bytes, elf, name) in files {
@@ -316,10 +317,10 @@ impl Image {
         }
         let (bytes, elf) = if self.has_own_debug_info() {
             (&self.bytes, &self.elf)
-        } else if self.detail == Detail::Own {
-            return None;
         } else {
-            self.parts().debug.as_ref().map(|(bytes, elf, _)| (bytes, elf))?
+            let debug = self.parts().debug.as_ref();
+            let debug = debug.filter(|found| self.detail == Detail::Full || !found.installed)?;
+            (&debug.bytes, &debug.elf)
         };
         let frames = Arc::new(Frames::open(bytes, elf).ok().flatten()?);
         if let Ok(mut slot) = self.slot.lock() {
@@ -345,7 +346,6 @@ impl Image {
             debug::find(&self.bytes, &self.elf, &self.path, self.pid, &self.directories)
         };
         let mini = if full { None } else { mini::read(&self.bytes, &self.elf) };
-        let debug = debug.map(|Found { bytes, elf, path }| (bytes, elf, path));
         Parts { debug, mini }
     }
 

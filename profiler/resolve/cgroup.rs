@@ -25,7 +25,11 @@ pub struct Cgroups {
 impl Cgroups {
     /// The path of cgroup `id` below the cgroup2 mount; empty if it is not known.
     pub fn path(&mut self, id: u64) -> &str {
-        if !self.paths.contains_key(&id) && self.paths.len() < CGROUPS_MAX {
+        if !self.paths.contains_key(&id) {
+            // Those that are still there are found again.
+            if self.paths.len() >= CGROUPS_MAX {
+                self.paths.clear();
+            }
             self.scan();
             // Also what was not found is remembered: a cgroup that is gone stays gone.
             self.paths.entry(id).or_default();
@@ -48,7 +52,7 @@ impl Cgroups {
         let Ok(metadata) = fs::metadata(folder) else { return };
         let below = folder.strip_prefix(mount).unwrap_or(folder);
         self.paths.insert(metadata.ino(), format!("/{}", below.display()));
-        if depth == DEPTH_MAX || self.paths.len() >= CGROUPS_MAX {
+        if depth == DEPTH_MAX || self.paths.len() >= CGROUPS_MAX - 1 {
             return;
         }
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

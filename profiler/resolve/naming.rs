@@ -4,9 +4,10 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        mpsc::{Receiver, Sender, TryRecvError, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -42,6 +43,8 @@ pub struct Naming {
     questions: Sender<Vec<Question>>,
     answers: Receiver<Vec<Named>>,
     unanswered: usize,
+    /// Of those, how many nobody waits for any more: they come first.
+    forgotten: usize,
 }
 
 #[derive(Eq, Hash, PartialEq)]
@@ -79,6 +82,7 @@ impl Naming {
             questions,
             answers,
             unanswered: 0,
+            forgotten: 0,
         })
     }
 
@@ -116,25 +120,34 @@ impl Naming {
         self.unanswered += usize::from(self.questions.send(batch).is_ok());
     }
 
-    /// The answers that are there; with `wait`, all of them.
-    pub fn receive(&mut self, wait: bool) -> Vec<Named> {
+    /// The answers that are there, and those that come until `deadline`.
+    pub fn receive(&mut self, deadline: Instant) -> Vec<Named> {
         let mut named = Vec::new();
         while self.unanswered > 0 {
-            let answer = match wait {
-                true => self.answers.recv().map_err(|_| TryRecvError::Disconnected),
-                false => self.answers.try_recv(),
-            };
-            match answer {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            match self.answers.recv_timeout(patience) {
+                Ok(_) if self.forgotten > 0 => self.forgotten -= 1,
                 Ok(mut batch) => named.append(&mut batch),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => {
-                    self.unanswered = 0;
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    (self.unanswered, self.forgotten) = (0, 0);
                     break;
                 }
             }
             self.unanswered -= 1;
         }
         named
+    }
+
+    /// True if no question waits for its answer.
+    pub fn is_idle(&self) -> bool {
+        self.unanswered == 0
+    }
+
+    /// Drops all questions, also those that were sent: the frames are nobody's any more.
+    pub fn forget(&mut self) {
+        self.waiting.clear();
+        self.forgotten = self.unanswered;
     }
 
     fn ask(&mut self, key: Key, about: impl FnOnce() -> Subject, address: u64, frame: u32) {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use symbolizer::{Image, Kind, Mapping, Maps};
 
-use super::image::Images;
+use super::{Limits, image::Images};
 use crate::{
     collector::{TaskEvent, TaskKind},
     unwind,
@@ -14,6 +14,8 @@ use crate::{
 const PROCESSES_MAX: usize = 32 << 10;
 /// Numbers from here on are of processes that were set aside; no pid is as large.
 const ASIDE: u32 = 1 << 31;
+/// Processes that have ended before they are looked for and forgotten.
+const ENDED_MAX: usize = 512;
 /// Executable mappings that are kept of one process.
 const MAPPINGS_MAX: usize = 4096;
 
@@ -46,13 +48,18 @@ pub enum Place {
 }
 
 /// All processes.
-#[derive(Default)]
 pub struct Processes {
     processes: HashMap<u32, Process>,
+    images: Images,
     /// Counts up with each change of any process's mappings, so that each state has a number.
     states: u64,
     /// Processes that were set aside.
     aside: u32,
+    /// Mappings of all processes, and how many there may be.
+    mappings: usize,
+    mappings_max: usize,
+    /// Processes that have ended and are still here.
+    ended: usize,
     /// Processes turned away at the limit.
     pub refused: u64,
     /// Mappings turned away at the limit.
@@ -86,6 +93,21 @@ enum Code {
 }
 
 impl Processes {
+    /// None yet; of all that come, and of their files, so much is kept.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            processes: HashMap::new(),
+            images: Images::new(limits.detail),
+            states: 0,
+            aside: 0,
+            mappings: 0,
+            mappings_max: limits.mappings,
+            ended: 0,
+            refused: 0,
+            refused_mappings: 0,
+        }
+    }
+
     /// A number that stands for the process and its mappings as they are now.
     pub fn state_of(&mut self, pid: u32) -> u64 {
         self.load(pid);
@@ -105,24 +127,27 @@ impl Processes {
             TaskKind::Exit => {
                 if let Some(process) = self.processes.get_mut(&event.pid) {
                     process.ended = true;
+                    self.ended += 1;
                 }
             }
             TaskKind::Map(mapping) => {
                 // Where nobody asked yet, /proc will tell it with all the others.
                 let Some(process) = self.processes.get_mut(&event.pid) else { return };
                 let Some(regions) = &mut process.regions else { return };
-                if regions.len() >= MAPPINGS_MAX {
+                if regions.len() >= MAPPINGS_MAX || self.mappings >= self.mappings_max {
                     self.refused_mappings += 1;
                     return;
                 }
                 process.state = state;
+                let before = regions.len();
                 map(Arc::make_mut(regions), mapping);
+                self.mappings = (self.mappings + regions.len()).saturating_sub(before);
             }
         }
     }
 
     /// Where `address` is in process `pid`.
-    pub fn place(&mut self, pid: u32, address: u64, images: &mut Images) -> Place {
+    pub fn place(&mut self, pid: u32, address: u64) -> Place {
         self.load(pid);
         let Some(process) = self.processes.get_mut(&pid) else { return Place::Nowhere };
         let Some(regions) = process.regions.as_mut() else { return Place::Nowhere };
@@ -132,7 +157,7 @@ impl Processes {
             return Place::Nowhere;
         }
         if regions[index].code.is_none() {
-            let code = identify(process.pid, &regions[index].mapping, images);
+            let code = identify(process.pid, &regions[index].mapping, &mut self.images);
             Arc::make_mut(regions)[index].code = Some(code);
         }
         let region = &regions[index];
@@ -152,13 +177,14 @@ impl Processes {
     }
 
     /// Everything that a process has mapped to run, to follow its stacks by.
-    pub fn regions(&mut self, pid: u32, images: &mut Images) -> Vec<unwind::Region> {
+    pub fn regions(&mut self, pid: u32) -> Vec<unwind::Region> {
         self.load(pid);
         let Some(process) = self.processes.get_mut(&pid) else { return Vec::new() };
         let Some(regions) = process.regions.as_mut() else { return Vec::new() };
         if regions.iter().any(|region| region.code.is_none()) {
             for region in Arc::make_mut(regions) {
-                region.code.get_or_insert_with(|| identify(process.pid, &region.mapping, images));
+                let identify = || identify(process.pid, &region.mapping, &mut self.images);
+                region.code.get_or_insert_with(identify);
             }
         }
         let code = |region: &Region| match &region.code {
@@ -196,18 +222,35 @@ impl Processes {
         ASIDE + self.aside
     }
 
-    /// Forgets processes that have ended, but for those of which samples wait. To be called now
-    /// and then, when all other samples until now were resolved.
-    pub fn forget_ended(&mut self, waits: impl Fn(u32) -> bool, mut ended: impl FnMut(u32)) {
+    /// Closes files that were not used for longest, beyond the limit on open ones.
+    pub fn close_idle(&mut self) {
+        self.images.close_idle();
+    }
+
+    /// Closes all files that no process has mapped.
+    pub fn close_unused(&mut self) {
+        self.images.close_unused();
+    }
+
+    /// True if many have ended since [`Processes::forget_ended`] was called.
+    pub fn should_forget(&self) -> bool {
+        self.ended >= ENDED_MAX
+    }
+
+    /// Forgets processes that have ended, but for those of which samples wait; returns them. To be
+    /// called now and then, when all other samples until now were resolved.
+    pub fn forget_ended(&mut self, waits: impl Fn(u32) -> bool) -> Vec<u32> {
         // A leader may end before its threads: only without an entry in /proc is a process over.
-        self.processes.retain(|pid, process| {
-            let keep =
-                !process.ended || waits(*pid) || Path::new("/proc").join(pid.to_string()).exists();
-            if !keep {
-                ended(*pid);
-            }
-            keep
-        });
+        let over = |pid: &u32, process: &mut Process| {
+            process.ended && !waits(*pid) && !Path::new("/proc").join(pid.to_string()).exists()
+        };
+        let forgotten = self.processes.extract_if(over).map(|(pid, _)| pid).collect();
+        let left = self.processes.values();
+        self.ended = 0;
+        // What forks share is there once.
+        let count = |regions: &Arc<Vec<Region>>| regions.len().div_ceil(Arc::strong_count(regions));
+        self.mappings = left.filter_map(|process| process.regions.as_ref().map(count)).sum();
+        forgotten
     }
 
     fn insert(&mut self, pid: u32, regions: Option<Arc<Vec<Region>>>, parent: Option<u32>) {
@@ -228,8 +271,13 @@ impl Processes {
         }
         let parent = self.processes.get(&pid).and_then(|process| process.parent);
         let regions = match read_regions(pid) {
+            Some((regions, refused)) if self.mappings >= self.mappings_max => {
+                self.refused_mappings += refused + regions.len() as u64;
+                Arc::default()
+            }
             Some((regions, refused)) => {
                 self.refused_mappings += refused;
+                self.mappings += regions.len();
                 Arc::new(regions)
             }
             // It has ended, or has no memory of its own; if it never called exec, what it ran is
@@ -337,18 +385,17 @@ mod tests {
 
     #[test]
     fn an_exec_drops_all_mappings_and_a_fork_copies_them() {
-        let mut processes = Processes::default();
-        let mut images = Images::default();
+        let mut processes = Processes::new(&Limits::default());
         let event = |pid, kind| TaskEvent { time: 0, pid, kind };
         let parent = std::process::id();
         let here = an_exec_drops_all_mappings_and_a_fork_copies_them as fn() as usize as u64;
-        assert!(matches!(processes.place(parent, here, &mut images), Place::File { .. }));
+        assert!(matches!(processes.place(parent, here), Place::File { .. }));
         let child = u32::MAX - 1;
         processes.apply(event(child, TaskKind::ForkedFrom(parent)));
-        assert!(matches!(processes.place(child, here, &mut images), Place::File { .. }));
+        assert!(matches!(processes.place(child, here), Place::File { .. }));
         processes.apply(event(child, TaskKind::Exec));
-        assert!(matches!(processes.place(child, here, &mut images), Place::Nowhere));
+        assert!(matches!(processes.place(child, here), Place::Nowhere));
         processes.apply(event(child, TaskKind::Map(mapping(0x1000, 0x2000, 0, ""))));
-        assert!(matches!(processes.place(child, 0x1800, &mut images), Place::Jit));
+        assert!(matches!(processes.place(child, 0x1800), Place::Jit));
     }
 }

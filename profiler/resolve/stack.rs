@@ -3,22 +3,25 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-/// Addresses in one generation (of 8 bytes) beyond which it becomes the old one.
-const ADDRESSES_MAX: usize = 2 << 20;
-
 type Stacks = HashMap<u128, Arc<[u64]>, foldhash::fast::RandomState>;
 
 /// Stacks by fingerprint.
-#[derive(Default)]
 pub struct RawStacks {
     young: Stacks,
     /// Those before the kernel was last told to announce all anew: samples that were on their way
     /// then may still refer to them.
     old: Stacks,
     addresses: usize,
+    addresses_max: usize,
 }
 
 impl RawStacks {
+    /// None yet. A generation that has more addresses than `addresses_max` becomes the old one.
+    pub fn new(addresses_max: usize) -> Self {
+        let (young, old) = Default::default();
+        Self { young, old, addresses: 0, addresses_max }
+    }
+
     /// Adds stacks that the kernel announced.
     pub fn add(&mut self, stacks: impl Iterator<Item = (u128, Vec<u64>)>) {
         for (fingerprint, addresses) in stacks {
@@ -34,7 +37,7 @@ impl RawStacks {
 
     /// True if the kernel should be told to announce all anew, and [`RawStacks::age`] be called.
     pub fn is_full(&self) -> bool {
-        self.addresses >= ADDRESSES_MAX
+        self.addresses >= self.addresses_max
     }
 
     /// Forgets the old generation and makes the young one old.

@@ -147,6 +147,14 @@ fn detail_costs_and_is_chosen() {
     run("objcopy", &["--only-keep-debug", "program", "program.debug"], built.path());
     run("strip", &["program"], built.path());
     run("objcopy", &["--add-gnu-debuglink=program.debug", "program"], built.path());
+    // Beside the program it is its own.
+    assert_chain(&open(Detail::Own), outer);
+    let directory = tempfile::tempdir().unwrap();
+    let below = directory.path().join(built.path().strip_prefix("/").unwrap());
+    std::fs::create_dir_all(&below).unwrap();
+    let debug = below.join("program.debug");
+    std::fs::rename(built.path().join("program.debug"), debug).unwrap();
+    let open = |detail| open(detail).with_debug_directories(vec![directory.path().into()]);
     let own = of_outer(&open(Detail::Own), outer);
     assert!(own.iter().all(|symbols| names(symbols) == ["outer"] && symbols[0].file.is_none()));
     assert_chain(&open(Detail::Full), outer);
