@@ -26,6 +26,9 @@ pub struct Info {
     pub duration: u64,
     /// False while recording, and for good if the recorder was killed.
     pub complete: bool,
+    /// Why an agent began it, in words: `agent start`, `midnight`, ...; empty for others.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub begun_by: String,
 }
 
 /// One value that a sample has: what it is and its unit, in pprof's words.
@@ -71,6 +74,10 @@ pub struct Stats {
     pub unsymbolized_frames: u64,
     /// Other things turned away at a limit or missed, by what they are.
     pub missed: BTreeMap<String, u64>,
+    /// Changes of the sampling rate: ns since the recording's start, and samples a second and CPU
+    /// from then on. Empty where the rate was that of [`SourceInfo::frequency`] all the time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rates: Vec<(u64, u64)>,
     /// Unwind tables in use at the end.
     pub tables: UnwindTables,
     /// What the recording itself cost.
@@ -90,6 +97,13 @@ pub struct Overhead {
     pub bpf_runs: u64,
     /// Peak resident memory of rprof, bytes.
     pub peak_rss_bytes: u64,
+    /// Resident memory of rprof when this was written, bytes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rss_bytes: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Unwind tables in the kernel.
@@ -105,8 +119,69 @@ pub struct UnwindTables {
 }
 
 impl Stats {
+    /// What was counted since `before`, of what only ever grows. Tables, rates and memory are as
+    /// they are now.
+    pub fn since(&self, before: &Self) -> Self {
+        let map = |now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>| {
+            let count = |(what, count): (&String, &u64)| {
+                (what.clone(), count.saturating_sub(before.get(what).copied().unwrap_or_default()))
+            };
+            now.iter().map(count).collect()
+        };
+        let (own, own_before) = (self.overhead, before.overhead);
+        Self {
+            samples: self.samples.saturating_sub(before.samples),
+            lost: self.lost.saturating_sub(before.lost),
+            truncated: self.truncated.saturating_sub(before.truncated),
+            unwind_failed: map(&self.unwind_failed, &before.unwind_failed),
+            kernel_failed: self.kernel_failed.saturating_sub(before.kernel_failed),
+            unsymbolized_frames: self.unsymbolized_frames,
+            missed: map(&self.missed, &before.missed),
+            rates: self.rates.clone(),
+            tables: self.tables,
+            overhead: Overhead {
+                cpu_seconds: own.cpu_seconds - own_before.cpu_seconds,
+                bpf_ns: own.bpf_ns.saturating_sub(own_before.bpf_ns),
+                bpf_runs: own.bpf_runs.saturating_sub(own_before.bpf_runs),
+                ..own
+            },
+        }
+    }
+
+    /// The share of the samples taken whose stack is there and complete, from 0 to 1.
+    pub fn complete(&self) -> f64 {
+        let taken = self.samples.saturating_add(self.lost);
+        let flaws = [self.lost, self.truncated, self.incomplete(), self.kernel_failed];
+        let flaws = flaws.iter().fold(0u64, |sum, count| sum.saturating_add(*count)).min(taken);
+        if taken == 0 { 1.0 } else { 1.0 - flaws as f64 / taken as f64 }
+    }
+
     /// User stacks that did not reach their root, for any reason.
     pub fn incomplete(&self) -> u64 {
         self.unwind_failed.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_since() {
+        let at = |samples: u64, refused: u64| Stats {
+            samples,
+            missed: [("processes".to_owned(), refused)].into(),
+            tables: UnwindTables { files: samples, ..UnwindTables::default() },
+            overhead: Overhead { cpu_seconds: samples as f64, bpf_ns: 7 * samples, ..own() },
+            ..Stats::default()
+        };
+        fn own() -> Overhead {
+            Overhead { rss_bytes: 5, peak_rss_bytes: 9, ..Overhead::default() }
+        }
+        let since = at(10, 4).since(&at(3, 4));
+        assert_eq!((since.samples, since.missed["processes"]), (7, 0));
+        assert_eq!((since.overhead.cpu_seconds, since.overhead.bpf_ns), (7.0, 49));
+        // As it is now.
+        assert_eq!((since.tables.files, since.overhead.peak_rss_bytes), (10, 9));
     }
 }

@@ -1,19 +1,27 @@
 //! The profile model: small integers into tables.
 //!
-//! Strings, binaries, functions, frames, stacks and threads are each kept once and referred to by
+//! Strings, binaries, functions, frames, stacks, processes and threads are each kept once and referred to by
 //! index, so a sample is a handful of numbers. The model knows nothing of BPF, of files or of
 //! formats: capture fills it, the store keeps it, a view narrows it, an output walks it.
 
+mod compare;
 mod info;
+mod label;
+mod moment;
 mod names;
 mod profile;
 mod stack;
 mod table;
 mod view;
 
+pub use compare::{FALSE_DISCOVERIES, Side, p_value, significant, z};
 pub use info::{Info, Overhead, SourceInfo, Stats, UnwindTables, ValueType};
+pub use label::{Label, UID_UNKNOWN, container, unit};
+pub use moment::{Moment, parse_span};
 pub use names::{Name, NameKind};
-pub use profile::{Binary, Frame, FrameKind, Function, Line, Profile, Sample, Tables, Thread};
+pub use profile::{
+    Binary, Frame, FrameKind, Function, Line, Process, Profile, Sample, Tables, Thread,
+};
 pub use stack::{EMPTY_STACK, Stacks};
 pub use table::{Strings, Table};
-pub use view::{Detail, GroupBy, View};
+pub use view::{Detail, Only, View, parse_by};

@@ -1,5 +1,7 @@
 //! What a profile is made of: samples, and the tables that they point into.
 
+use std::sync::Arc;
+
 use super::{Info, SourceInfo, Stacks, Stats, Strings, Table};
 
 /// An executable file, the kernel or one of its modules, the vdso, or memory that holds JIT code.
@@ -57,19 +59,35 @@ pub struct Line {
     pub column: u32,
 }
 
-/// A thread and its process, under the names that they had when sampled.
+/// A process, with what was known of it while it was sampled. One that changes in any of this
+/// becomes another: after an exec, in another cgroup, under another name.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Thread {
+pub struct Process {
     /// Process id in the initial pid namespace.
     pub pid: u32,
-    /// Thread id in the initial pid namespace.
-    pub tid: u32,
-    /// String: command name of the process.
+    /// String: command name.
     pub comm: u32,
-    /// String: name of the thread.
-    pub name: u32,
+    /// String: path of the executable, as the process itself sees it; empty if not known.
+    pub exe: u32,
+    /// String: command line, its words apart by spaces; empty if not known.
+    pub cmdline: u32,
+    /// Effective user id; [`super::UID_UNKNOWN`] if not known.
+    pub uid: u32,
     /// String: path of the cgroup below the cgroup2 mount; empty if not known.
     pub cgroup: u32,
+    /// String: the service name that the program publishes; empty if it does not.
+    pub service: u32,
+}
+
+/// A thread, under the name that it had when sampled.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Thread {
+    /// Its process.
+    pub process: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// String: its name.
+    pub name: u32,
 }
 
 /// One sample, or several that are alike once time or CPU was set aside.
@@ -104,6 +122,8 @@ pub struct Tables {
     pub lines: Vec<Box<[Line]>>,
     /// Stacks of frames.
     pub stacks: Stacks,
+    /// Processes.
+    pub processes: Table<Process>,
     /// Threads.
     pub threads: Table<Thread>,
 }
@@ -121,6 +141,21 @@ impl Tables {
     /// The lines of a frame; none where no name is known.
     pub fn lines(&self, frame: u32) -> &[Line] {
         self.lines.get(frame as usize).map_or(&[], |lines| lines)
+    }
+
+    /// About how many bytes of memory the tables take, of which a recorder begins a new recording
+    /// when there are too many.
+    pub fn bytes(&self) -> usize {
+        let lines: usize = self.lines.iter().map(|lines| size_of_val(&**lines)).sum();
+        self.strings.bytes()
+            + self.binaries.bytes()
+            + self.functions.bytes()
+            + self.frames.bytes()
+            + lines
+            + self.lines.capacity() * size_of::<Box<[Line]>>()
+            + self.stacks.bytes()
+            + self.processes.bytes()
+            + self.threads.bytes()
     }
 
     /// The index of a remark frame that reads `text`.
@@ -147,7 +182,7 @@ pub struct Profile {
     /// End of the time that is shown, ns since the recording's start.
     pub to: u64,
     /// What samples point into.
-    pub tables: Tables,
+    pub tables: Arc<Tables>,
     /// The samples, in no particular order unless they have times; then by time.
     pub samples: Vec<Sample>,
 }
@@ -161,5 +196,26 @@ impl Profile {
     /// Sum of the samples' values, in the unit of the source.
     pub fn value(&self) -> u64 {
         self.samples.iter().map(|sample| sample.value).sum()
+    }
+
+    /// Counts the distinct frames without a name among those that the samples refer to.
+    pub fn count_unnamed(&mut self) {
+        let tables = &self.tables;
+        let mut seen = vec![false; tables.stacks.len() + 1];
+        let mut used = vec![false; tables.frames.len()];
+        for sample in &self.samples {
+            let mut stack = sample.stack;
+            while let Some((parent, frame)) = tables.stacks.node(stack) {
+                if std::mem::replace(&mut seen[stack as usize], true) || parent >= stack {
+                    break;
+                }
+                if let Some(used) = used.get_mut(frame as usize) {
+                    *used = true;
+                }
+                stack = parent;
+            }
+        }
+        let unnamed = |frame: &usize| used[*frame] && tables.lines(*frame as u32).is_empty();
+        self.stats.unsymbolized_frames = (0..used.len()).filter(unnamed).count() as u64;
     }
 }

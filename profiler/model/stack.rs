@@ -50,6 +50,11 @@ impl Stacks {
         self.0.is_empty()
     }
 
+    /// About how many bytes of memory they take.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
     /// The nodes from table entry `first` on, as (parent, frame).
     pub fn since(&self, first: usize) -> impl Iterator<Item = (u32, u32)> + '_ {
         self.0.since(first).copied()

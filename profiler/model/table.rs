@@ -36,6 +36,12 @@ impl<T: Hash + Eq> Table<T> {
     pub fn since(&self, first: usize) -> impl Iterator<Item = &T> {
         self.0.iter().skip(first)
     }
+
+    /// About how many bytes of memory the table takes, what its values point to not counted.
+    pub fn bytes(&self) -> usize {
+        // A value and its hash, and a slot that leads there.
+        self.0.capacity() * (size_of::<T>() + 2 * size_of::<usize>())
+    }
 }
 
 impl<T> Default for Table<T> {
@@ -46,35 +52,47 @@ impl<T> Default for Table<T> {
 
 /// Distinct strings. Index 0 is always the empty string, which stands for "not known".
 #[derive(Clone, Debug)]
-pub struct Strings(Table<Box<str>>);
+pub struct Strings {
+    table: Table<Box<str>>,
+    /// Bytes of all of them.
+    text: usize,
+}
 
 impl Strings {
     /// The index of `text`, which is added if it is new.
     pub fn intern(&mut self, text: &str) -> u32 {
-        match self.0.0.get_index_of(text) {
+        match self.table.0.get_index_of(text) {
             Some(index) => index as u32,
-            None => self.0.intern(text.into()),
+            None => {
+                self.text += text.len();
+                self.table.intern(text.into())
+            }
         }
     }
 
     /// The string at `index`; empty if there is none.
     pub fn get(&self, index: u32) -> &str {
-        self.0.get(index).map_or("", |text| text)
+        self.table.get(index).map_or("", |text| text)
     }
 
     /// How many distinct strings there are, the empty one included.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.table.len()
     }
 
     /// Never true: the empty string is always there.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.table.is_empty()
+    }
+
+    /// About how many bytes of memory they take.
+    pub fn bytes(&self) -> usize {
+        self.table.bytes() + self.text
     }
 
     /// The strings from index `first` on, in order.
     pub fn since(&self, first: usize) -> impl Iterator<Item = &str> {
-        self.0.since(first).map(|text| &**text)
+        self.table.since(first).map(|text| &**text)
     }
 }
 
@@ -82,6 +100,6 @@ impl Default for Strings {
     fn default() -> Self {
         let mut table = Table::default();
         table.intern("".into());
-        Self(table)
+        Self { table, text: 0 }
     }
 }

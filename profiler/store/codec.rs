@@ -27,6 +27,16 @@ impl Encoder {
         self.unsigned((value << 1 ^ value >> 63) as u64);
     }
 
+    /// One byte.
+    pub fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    /// All that another has.
+    pub fn append(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+    }
+
     /// A text with its length.
     pub fn text(&mut self, text: &str) {
         self.unsigned(text.len() as u64);
@@ -108,6 +118,17 @@ impl<'a> Decoder<'a> {
     pub fn signed(&mut self) -> Result<i64> {
         let value = self.unsigned()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    /// So many bytes.
+    ///
+    /// # Errors
+    /// There are not that many.
+    pub fn bytes(&mut self, count: usize) -> Result<&'a [u8]> {
+        let (bytes, rest) =
+            self.0.split_at_checked(count).context("damaged blob: it ends too early")?;
+        self.0 = rest;
+        Ok(bytes)
     }
 
     /// A text; bytes that are not UTF-8 are replaced.

@@ -9,25 +9,34 @@
 
 mod codec;
 mod dictionary;
+mod file;
+mod folder;
+mod merge;
 mod reader;
+mod recording;
+mod rollup;
+mod stream;
 mod window;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
-pub use reader::Recording;
+pub use folder::{Expired, Folder, Limits};
+pub use merge::{Series, Span};
+pub use reader::Store;
+pub use rollup::{Entry, Point};
 pub use writer::{SourceState, Writer};
 
 /// "rprf": the application id in the SQLite header, by which a recording is known.
 const APPLICATION_ID: u32 = 0x7270_7266;
 
 /// Version of the format, in SQLite's user_version. Raised when an older rprof could not read it.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 const SCHEMA: &str = "
     -- key: 'info', 'source/NAME' or 'stats/NAME'; value: JSON
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    -- strings, binaries, functions, frames, stacks and threads, in order
+    -- strings, binaries, functions, frames, stacks, processes and threads, in order
     CREATE TABLE dictionary (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
     -- samples; start and end in ns since the recording's start
     CREATE TABLE window (
@@ -36,7 +45,20 @@ const SCHEMA: &str = "
         start INTEGER NOT NULL,
         end INTEGER NOT NULL,
         samples INTEGER NOT NULL,
+        sealed INTEGER NOT NULL,
         data BLOB NOT NULL
+    );
+    -- what windows (numbers, apart by commas) add up to: values by process and time, and sums by
+    -- thread and stack
+    CREATE TABLE rollup (
+        id INTEGER PRIMARY KEY,
+        source TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        end INTEGER NOT NULL,
+        samples INTEGER NOT NULL,
+        windows TEXT NOT NULL,
+        series BLOB NOT NULL,
+        sums BLOB NOT NULL
     );
 ";
 
@@ -44,5 +66,12 @@ const SCHEMA: &str = "
 pub fn partial_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".partial");
+    name.into()
+}
+
+/// Where SQLite keeps what a transaction has replaced until it is complete.
+fn journal_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-journal");
     name.into()
 }

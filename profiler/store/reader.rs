@@ -1,341 +1,447 @@
-//! Reads recordings: whole ones, ones still being written, and what is left of damaged ones.
+//! A store, read: one recording or a folder of them, the same to all who ask.
+//!
+//! Times are ns since the Unix epoch, and threads, stacks and processes are numbers in one set of
+//! tables, whatever recording they are from. A recording's names are read when a question first
+//! touches its time, so that a store of many days opens at once. What is damaged, missing or half
+//! written is left out, and [`Store::remarks`] says so.
 
 use std::{
-    collections::HashMap,
-    fs::File,
-    io::Read,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
-use serde::de::DeserializeOwned;
 
-use super::{APPLICATION_ID, FORMAT_VERSION, codec::expand, dictionary, partial_path, window};
-use crate::model::{Detail, Info, Profile, Sample, SourceInfo, Tables, View};
+use super::{
+    file, folder,
+    merge::{Columns, Merge, Missing, Parts, Series, Span, Sum, add_stats, touches, within},
+    recording::Recording,
+    rollup::{self, Entry, Point},
+    window,
+};
+use crate::model::{Detail, Info, Profile, Sample, SourceInfo, Stats, Tables, View};
 
-/// The most dictionary segments and windows that are looked for in a damaged file.
-const ROWS_MAX: i64 = 1 << 20;
+/// Bytes of names that are kept in memory; recordings that no question touches are forgotten
+/// first, and beyond that the oldest are left out.
+const NAMES_BYTES: usize = 768 << 20;
+/// Recordings of a folder that are opened; each takes a file descriptor and its list of windows.
+const RECORDINGS_MAX: usize = 512;
+/// Remarks that are told.
+const REMARKS_MAX: usize = 32;
 
-/// A recording, opened for reading.
-pub struct Recording {
-    db: Connection,
+/// A store, opened for reading.
+pub struct Store {
     path: PathBuf,
-    info: Info,
-    tables: Tables,
-    remarks: Vec<String>,
+    is_folder: bool,
+    /// By start.
+    recordings: Vec<Recording>,
+    tables: Arc<Tables>,
+    /// What is wrong with files, by path.
+    unreadable: BTreeMap<PathBuf, String>,
+    /// What else is to be said, by what it is about.
+    remarks: BTreeMap<String, String>,
+    changes: u64,
+    forgotten: u64,
 }
 
-impl Recording {
-    /// Opens the recording at `path`.
+impl Store {
+    /// Opens the recording or the folder at `path`.
     ///
     /// # Errors
-    /// There is none, or it is something else, or from a newer rprof: says what it is.
+    /// There is none, or it cannot be read, or it is something else: says what.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut remarks = Vec::new();
-        let path = match path.exists() {
-            true => path.to_owned(),
-            false => {
-                let partial = partial_path(path);
-                if !partial.exists() {
-                    bail!("there is no recording {}; make one: rprof record", path.display());
-                }
-                remarks.push(format!("reading {}: it did not finish", partial.display()));
-                partial
-            }
+        let mut store = Self {
+            path: path.to_owned(),
+            is_folder: path.is_dir(),
+            recordings: Vec::new(),
+            tables: Arc::default(),
+            unreadable: BTreeMap::new(),
+            remarks: BTreeMap::new(),
+            changes: 0,
+            forgotten: 0,
         };
-        check_format(&path)?;
-        let db = connect(&path)?;
-        let mut recording =
-            Self { db, path, info: Info::default(), tables: Tables::default(), remarks };
-        let meta = recording.meta("info")?;
-        recording.info = meta.with_context(|| {
-            format!("{} is so damaged that nothing can be read of it", recording.path.display())
-        })?;
-        recording.read_dictionary();
-        Ok(recording)
+        if store.is_folder {
+            fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+            store.refresh()?;
+        } else {
+            let (found, remark) = file::find(path)?;
+            store.remarks.extend(remark.map(|remark| (String::new(), remark)));
+            store.recordings.push(Recording::open(&found)?);
+        }
+        Ok(store)
     }
 
-    /// Where, when and how it was recorded.
-    pub fn info(&self) -> &Info {
-        &self.info
-    }
-
-    /// What is wrong with it, in words; empty for a whole recording.
-    pub fn remarks(&self) -> &[String] {
-        &self.remarks
-    }
-
-    /// The profile that `view` shows, with what it tells apart kept apart.
+    /// Takes note of what was written since: new recordings, segments, windows and roll-ups are
+    /// read, nothing else; those that were removed are forgotten. True if anything has changed.
     ///
     /// # Errors
-    /// The recording has no such source.
+    /// The folder, or the one recording, cannot be read any more.
+    pub fn refresh(&mut self) -> Result<bool> {
+        let before = self.state();
+        if self.is_folder {
+            self.refresh_folder()?;
+        } else if let Some(recording) = self.recordings.first_mut()
+            && let Err(error) = recording.refresh()
+        {
+            // It is complete by now, and has another name; or was recorded anew.
+            let (found, _) = file::find(&self.path).map_err(|_| error)?;
+            self.recordings = vec![Recording::open(&found)?];
+            self.forget_names();
+        }
+        let changed = before != self.state();
+        self.changes += u64::from(changed);
+        Ok(changed)
+    }
+
+    fn refresh_folder(&mut self) -> Result<()> {
+        let cannot = || format!("cannot read {}", self.path.display());
+        let mut found: Vec<PathBuf> = folder::recordings(&self.path)
+            .with_context(cannot)?
+            .into_iter()
+            .map(|(p, _)| p)
+            .collect();
+        let many = found.len().saturating_sub(RECORDINGS_MAX);
+        if many > 0 {
+            let text = format!("the oldest {many} recordings are left out: there are too many");
+            self.remarks.insert("many".into(), text);
+        }
+        let found: BTreeSet<PathBuf> = found.drain(many..).collect();
+        self.recordings.retain(|recording| found.contains(recording.path()));
+        self.unreadable.retain(|path, _| found.contains(path));
+        let mut open = Vec::new();
+        for mut recording in std::mem::take(&mut self.recordings) {
+            // What is complete stays as it is.
+            let read = if recording.info.complete { Ok(()) } else { recording.refresh() };
+            match read {
+                Ok(()) => open.push(recording),
+                Err(error) => self.leave_out(recording.path().to_owned(), &error),
+            }
+        }
+        let known: BTreeSet<PathBuf> = open.iter().map(|one| one.path().to_owned()).collect();
+        for path in found.into_iter().filter(|path| !known.contains(path)) {
+            match Recording::open(&path) {
+                Ok(recording) => {
+                    self.unreadable.remove(&path);
+                    open.push(recording);
+                }
+                Err(error) => self.leave_out(path, &error),
+            }
+        }
+        open.sort_by(|a, b| (a.info.start, a.path()).cmp(&(b.info.start, b.path())));
+        self.recordings = open;
+        Ok(())
+    }
+
+    fn leave_out(&mut self, path: PathBuf, error: &anyhow::Error) {
+        // One that was created this moment has nothing in it yet.
+        let is_new = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
+        if !is_new {
+            self.unreadable.insert(path, format!("left out: {error:#}"));
+        }
+    }
+
+    /// What tells two states of the store apart.
+    fn state(&self) -> Vec<(PathBuf, u64, bool)> {
+        let of = |one: &Recording| (one.path().to_owned(), one.info.duration, one.info.complete);
+        self.recordings.iter().map(of).collect()
+    }
+
+    fn forget_names(&mut self) {
+        self.forgotten += 1;
+        self.tables = Arc::default();
+        self.recordings.iter_mut().for_each(Recording::forget_names);
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is wrong with it, in words; empty for a whole one.
+    pub fn remarks(&self) -> Vec<String> {
+        let damage = self.recordings.iter().filter_map(Recording::remark);
+        let said = self.unreadable.values().chain(self.remarks.values());
+        said.cloned().chain(damage).take(REMARKS_MAX).collect()
+    }
+
+    /// How often [`Store::refresh`] has found something new: the same number, the same answers.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// How often all names were forgotten. As long as this stays, the numbers that answers have
+    /// lead to the same, and tables only grow.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// From the start of its first recording to the end of its last, ns since the Unix epoch.
+    pub fn time(&self) -> Range<u64> {
+        let start = self.recordings.iter().map(|one| one.info.start).min().unwrap_or_default();
+        let end = self.recordings.iter().map(|one| one.time().end).max().unwrap_or_default();
+        start..end
+    }
+
+    /// The facts of its last recording, with start and duration of the whole store.
+    pub fn info(&self) -> Info {
+        let info = self.recordings.last().map(|last| last.info.clone()).unwrap_or_default();
+        let time = self.time();
+        Info { start: time.start, duration: time.end - time.start, ..info }
+    }
+
+    /// Its recordings by start: when each was made, and whether it ended as it should.
+    pub fn spans(&self) -> Vec<Span> {
+        let span = |one: &Recording| Span {
+            path: one.path().to_owned(),
+            time: one.time(),
+            complete: one.info.complete,
+        };
+        self.recordings.iter().map(span).collect()
+    }
+
+    /// Its sources by name, each as its last recording describes it.
+    pub fn sources(&self) -> Vec<SourceInfo> {
+        let mut sources = BTreeMap::new();
+        for (name, (source, _)) in self.recordings.iter().flat_map(|one| &one.sources) {
+            sources.insert(name, source.clone());
+        }
+        sources.into_values().collect()
+    }
+
+    /// The source called `name`, or the first one.
+    ///
+    /// # Errors
+    /// There is no such source.
+    pub fn source(&self, name: Option<&str>) -> Result<SourceInfo> {
+        let sources = self.sources();
+        let wanted = |source: &&SourceInfo| name.is_none_or(|name| source.name == name);
+        if let Some(source) = sources.iter().find(wanted) {
+            return Ok(source.clone());
+        }
+        match name {
+            Some(name) if !sources.is_empty() => {
+                let known: Vec<&str> = sources.iter().map(|source| &*source.name).collect();
+                bail!("{} has no source {name}; it has: {}", self.path.display(), known.join(", "))
+            }
+            _ if self.recordings.is_empty() => {
+                bail!("{} is a folder that holds no recording", self.path.display())
+            }
+            _ => bail!("{} holds no samples", self.path.display()),
+        }
+    }
+
+    /// What was counted for a source by the recordings that a stretch of time touches. Recordings
+    /// count from their start, so this is of all of each.
+    pub fn stats(&self, source: &str, time: &Range<u64>) -> Stats {
+        let mut sum = Stats::default();
+        let start = self.time().start;
+        for recording in self.recordings.iter().filter(|one| touches(&one.time(), time)) {
+            if let Some((info, stats)) = recording.sources.get(source) {
+                add_stats(&mut sum, stats, info, recording.info.start - start);
+            }
+        }
+        sum
+    }
+
+    /// What the numbers of threads, stacks and processes that answers have lead to. They stay
+    /// valid until the next question.
+    pub fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    /// What the samples of a source in a stretch of time add up to, by thread and stack, in no
+    /// particular order. Hours are read from their roll-ups, the rest from windows.
+    pub fn sums(&mut self, source: &str, time: &Range<u64>) -> Vec<Entry> {
+        self.read_names(time);
+        let mut merge = Merge::default();
+        let mut missing = Missing::default();
+        for recording in &self.recordings {
+            let within = within(recording, time);
+            let parts = Parts::of(recording, source, &within);
+            let settled = parts.windows.iter().all(|window| recording.is_settled(window));
+            let ids = &recording.ids;
+            let mut sums = Merge::default();
+            let mut add = |mut entries: Vec<Entry>, missing: &mut Missing| {
+                entries.retain(|entry| {
+                    let known = ids.has(entry.thread, entry.stack);
+                    // What came after the names were read will be there next time.
+                    missing.samples += if known || !settled { 0 } else { entry.count };
+                    known
+                });
+                sums.add(entries);
+            };
+            for extent in parts.rollups {
+                match recording.sums(extent.id) {
+                    Ok(entries) => add(entries, &mut missing),
+                    Err(_) => missing.windows += extent.windows.len() as u64,
+                }
+            }
+            for extent in parts.windows {
+                let whole = extent.sealed
+                    && within.start <= extent.time.start
+                    && extent.time.end <= within.end;
+                let read = match whole {
+                    true => recording.window_entries(extent.id),
+                    false => recording.window(extent.id).map(|samples| {
+                        let shown = samples.iter().filter(|one| within.contains(&one.time));
+                        window::entries(shown)
+                    }),
+                };
+                match read {
+                    Ok(entries) => add(entries, &mut missing),
+                    Err(_) => missing.windows += 1,
+                }
+            }
+            let mut entries = sums.finish();
+            for entry in &mut entries {
+                entry.thread = ids.thread(entry.thread).unwrap_or_default();
+                entry.stack = ids.stack(entry.stack).unwrap_or_default();
+            }
+            merge.add_merged(entries);
+            missing.say(recording, &mut self.remarks);
+        }
+        merge.finish()
+    }
+
+    /// The value of each process in each of about `columns` columns of a stretch of time. Where
+    /// columns are of 20 s or more they are made of whole steps of 10 s, and are read from
+    /// roll-ups: start and step of what comes back say how.
+    pub fn series(&mut self, source: &str, time: &Range<u64>, columns: usize) -> Series {
+        self.read_names(time);
+        let mut columns = Columns::new(time, columns);
+        let mut missing = Missing::default();
+        for recording in &self.recordings {
+            let start = recording.info.start;
+            let within = within(recording, &columns.time());
+            let parts = match columns.is_coarse() {
+                true => Parts::of(recording, source, &within),
+                false => Parts::windows_of(recording, source, &within),
+            };
+            for extent in parts.rollups {
+                let Ok(points) = recording.series(extent.id) else {
+                    missing.windows += extent.windows.len() as u64;
+                    continue;
+                };
+                for Point { process, step, value } in points {
+                    match recording.ids.process(process) {
+                        Some(process) => columns.add(process, step * rollup::STEP_NS, value),
+                        None => missing.samples += 1,
+                    }
+                }
+            }
+            for extent in parts.windows {
+                let Ok(samples) = recording.window(extent.id) else {
+                    missing.windows += 1;
+                    continue;
+                };
+                for sample in samples.iter().filter(|sample| within.contains(&sample.time)) {
+                    let thread = recording.ids.thread(sample.thread);
+                    match thread.and_then(|thread| self.tables.threads.get(thread)) {
+                        Some(thread) => {
+                            columns.add(thread.process, start + sample.time, sample.value);
+                        }
+                        None => missing.samples += u64::from(recording.is_settled(extent)),
+                    }
+                }
+            }
+            missing.say(recording, &mut self.remarks);
+        }
+        columns.finish()
+    }
+
+    /// Gives each sample of a source in a stretch of time to `each`, with its time in ns since
+    /// the Unix epoch. By recording and window, and not by time.
+    pub fn samples(&mut self, source: &str, time: &Range<u64>, each: &mut dyn FnMut(Sample)) {
+        self.read_names(time);
+        let mut missing = Missing::default();
+        for recording in &self.recordings {
+            let start = recording.info.start;
+            let within = within(recording, time);
+            for extent in Parts::windows_of(recording, source, &within).windows {
+                let Ok(samples) = recording.window(extent.id) else {
+                    missing.windows += 1;
+                    continue;
+                };
+                for sample in samples.into_iter().filter(|sample| within.contains(&sample.time)) {
+                    let ids =
+                        (recording.ids.thread(sample.thread), recording.ids.stack(sample.stack));
+                    match ids {
+                        (Some(thread), Some(stack)) => {
+                            let time = start.saturating_add(sample.time);
+                            each(Sample { thread, stack, time, ..sample });
+                        }
+                        _ => missing.samples += u64::from(recording.is_settled(extent)),
+                    }
+                }
+            }
+            missing.say(recording, &mut self.remarks);
+        }
+    }
+
+    /// The profile that `view` shows, with what `detail` tells apart kept apart.
+    ///
+    /// # Errors
+    /// There is no such source or type of value, or the view's time ends before it begins.
     pub fn profile(&mut self, view: &View, detail: Detail) -> Result<Profile> {
-        let source = self.source(view)?;
-        let stats = self.meta(&format!("stats/{}", source.name))?.unwrap_or_default();
-        let samples = self.samples(&source.name, view, detail);
+        let source = self.source(view.source.as_deref())?;
+        view.check_value_type(&source)?;
+        let info = self.info();
+        let whole = self.time();
+        let time = view.range(whole.start, whole.end)?;
+        let mut sum = Sum::new(detail);
+        if detail.time || detail.cpu {
+            self.samples(&source.name, &time, &mut |sample| {
+                sum.add(Sample { time: sample.time - whole.start, ..sample });
+            });
+        } else {
+            self.sums(&source.name, &time).iter().for_each(|entry| sum.add(entry.sample()));
+        }
         let mut profile = Profile {
-            from: view.from.unwrap_or(0),
-            to: view.to.unwrap_or(self.info.duration).min(self.info.duration),
-            info: self.info.clone(),
+            from: time.start - whole.start,
+            to: time.end - whole.start,
+            // Of a stretch without anything, what there is elsewhere tells more than nothing.
+            stats: self.stats(&source.name, if time.is_empty() { &whole } else { &time }),
+            tables: Arc::clone(&self.tables),
+            samples: sum.finish(),
+            info,
             source,
-            stats,
-            tables: self.tables.clone(),
-            samples,
         };
         view.narrow(&mut profile);
-        count_unnamed(&mut profile);
+        profile.count_unnamed();
         Ok(profile)
     }
 
-    fn source(&self, view: &View) -> Result<SourceInfo> {
-        let mut names = Vec::new();
-        let mut statement =
-            self.db.prepare("SELECT key FROM meta WHERE key LIKE 'source/%' ORDER BY key")?;
-        for name in statement.query_map([], |row| row.get::<_, String>(0))? {
-            names.extend(name.ok());
+    /// Reads the names of the recordings that a stretch of time touches, as far as they are not
+    /// here.
+    fn read_names(&mut self, time: &Range<u64>) {
+        let wanted: Vec<bool> =
+            self.recordings.iter().map(|one| touches(&one.time(), time)).collect();
+        let idle =
+            self.recordings.iter().zip(&wanted).any(|(one, wanted)| one.is_named() && !wanted);
+        if idle && self.tables.bytes() > NAMES_BYTES / 2 {
+            self.forget_names();
         }
-        let wanted = match &view.source {
-            Some(name) => format!("source/{name}"),
-            None => names.first().cloned().context("the recording has no source")?,
-        };
-        match self.meta(&wanted)? {
-            Some(source) => Ok(source),
-            None => {
-                let known: Vec<&str> =
-                    names.iter().filter_map(|name| name.strip_prefix("source/")).collect();
-                bail!(
-                    "{} has no source {}; it has: {}",
-                    self.path.display(),
-                    wanted.trim_start_matches("source/"),
-                    known.join(", ")
-                )
+        let several = self.recordings.len() > 1;
+        let mut left_out = 0;
+        for (recording, wanted) in self.recordings.iter_mut().zip(wanted).rev() {
+            if !wanted || recording.has_all_names() {
+                continue;
             }
-        }
-    }
-
-    fn meta<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let text: Option<String> = self
-            .db
-            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
-            .optional()
-            .with_context(|| format!("{} is damaged", self.path.display()))?;
-        text.map(|text| serde_json::from_str(&text))
-            .transpose()
-            .with_context(|| format!("{}: damaged entry {key}", self.path.display()))
-    }
-
-    fn read_dictionary(&mut self) {
-        let (ids, cut) = self.ids("dictionary");
-        let mut damage = cut.then(|| "the end is missing".to_owned());
-        for id in ids {
-            let blob = self.blob("dictionary", id);
-            let read = blob
-                .and_then(|blob| expand(&blob))
-                .and_then(|bytes| dictionary::decode(&bytes, &mut self.tables));
-            if let Err(error) = read {
-                damage = Some(error.to_string());
-                break;
+            if self.tables.bytes() > NAMES_BYTES {
+                left_out += 1;
+                continue;
             }
+            let tables = Arc::make_mut(&mut self.tables);
+            let name = recording.path().file_name().unwrap_or_default().to_string_lossy();
+            let origin = if several { tables.strings.intern(&name) } else { 0 };
+            recording.read_names(tables, origin);
         }
-        if let Some(damage) = damage {
-            self.remarks.push(format!(
-                "{} is damaged: part of its names and stacks is lost ({damage})",
-                self.path.display()
-            ));
-        }
-    }
-
-    fn samples(&mut self, source: &str, view: &View, detail: Detail) -> Vec<Sample> {
-        let mut sum = Sum::new(detail);
-        let (ids, cut) = self.ids("window");
-        let (mut windows, mut strays) = (u64::from(cut), 0);
-        for id in ids {
-            match self.window(id, source, view) {
-                Ok(samples) => {
-                    for sample in samples.into_iter().flatten() {
-                        match self.knows(&sample) {
-                            true if view.shows_time(sample.time) => sum.add(sample),
-                            true => {}
-                            false => strays += 1,
-                        }
-                    }
-                }
-                Err(_) => windows += 1,
-            }
-        }
-        for (count, what) in [(windows, "windows of samples"), (strays, "samples without a stack")]
-        {
-            if count > 0 {
-                let path = self.path.display();
-                self.remarks.push(format!("{path} is damaged: {count} {what} are left out"));
-            }
-        }
-        sum.finish()
-    }
-
-    /// False if what a sample refers to is in a part of the dictionary that is lost.
-    fn knows(&self, sample: &Sample) -> bool {
-        sample.stack as usize <= self.tables.stacks.len()
-            && (sample.thread as usize) < self.tables.threads.len()
-    }
-
-    fn window(&self, id: i64, source: &str, view: &View) -> Result<Option<Vec<Sample>>> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT data FROM window WHERE id = ?1 AND source = ?2 AND end > ?3 AND start < ?4",
-        )?;
-        let (from, to) = (view.from.unwrap_or(0) as i64, view.to.map_or(i64::MAX, |to| to as i64));
-        let blob: Option<Vec<u8>> = statement
-            .query_row(rusqlite::params![id, source, from, to], |row| row.get(0))
-            .optional()?;
-        blob.map(|blob| window::decode(&expand(&blob)?)).transpose()
-    }
-
-    fn blob(&self, table: &str, id: i64) -> Result<Vec<u8>> {
-        let query = format!("SELECT data FROM {table} WHERE id = ?1");
-        Ok(self.db.query_row(&query, [id], |row| row.get(0))?)
-    }
-
-    /// The rows of a table, and whether some could not be listed.
-    fn ids(&self, table: &str) -> (Vec<i64>, bool) {
-        let mut ids = Vec::new();
-        let Ok(mut statement) = self.db.prepare(&format!("SELECT id FROM {table} ORDER BY id"))
-        else {
-            return (ids, true);
-        };
-        let Ok(rows) = statement.query_map([], |row| row.get(0)) else { return (ids, true) };
-        let mut cut = false;
-        for row in rows {
-            match row {
-                Ok(id) => ids.push(id),
-                Err(_) => cut = true,
-            }
-            if cut || ids.len() as i64 > ROWS_MAX {
-                break;
-            }
-        }
-        (ids, cut)
-    }
-}
-
-/// Adds up samples that differ in nothing that has to be told apart.
-struct Sum {
-    detail: Detail,
-    /// What all values may still come to. Outputs add them up in any way they like, and pprof
-    /// holds sums of 63 bits.
-    room: u64,
-    sums: HashMap<(u32, u32, u32), usize, foldhash::fast::RandomState>,
-    samples: Vec<Sample>,
-}
-
-impl Sum {
-    fn new(detail: Detail) -> Self {
-        Self { detail, room: i64::MAX as u64, sums: HashMap::default(), samples: Vec::new() }
-    }
-
-    fn add(&mut self, mut sample: Sample) {
-        if !self.detail.cpu {
-            sample.cpu = 0;
-        }
-        sample.value = sample.value.min(self.room);
-        self.room -= sample.value;
-        if self.detail.time {
-            return self.samples.push(sample);
-        }
-        sample.time = 0;
-        let key = (sample.cpu, sample.thread, sample.stack);
-        let index = *self.sums.entry(key).or_insert(self.samples.len());
-        match self.samples.get_mut(index) {
-            Some(sum) => {
-                sum.count += sample.count;
-                sum.value += sample.value;
-            }
-            None => self.samples.push(sample),
+        if left_out > 0 {
+            let text = format!("{left_out} recordings are left out: too many names for memory");
+            self.remarks.insert("names".into(), text);
         }
     }
-
-    fn finish(mut self) -> Vec<Sample> {
-        if self.detail.time {
-            self.samples.sort_by_key(|sample| sample.time);
-        }
-        self.samples
-    }
-}
-
-/// Counts the distinct frames without a name among those that the samples refer to.
-fn count_unnamed(profile: &mut Profile) {
-    let tables = &profile.tables;
-    let mut seen = vec![false; tables.stacks.len() + 1];
-    let mut used = vec![false; tables.frames.len()];
-    for sample in &profile.samples {
-        let mut stack = sample.stack;
-        while let Some((parent, frame)) = tables.stacks.node(stack) {
-            if std::mem::replace(&mut seen[stack as usize], true) || parent >= stack {
-                break;
-            }
-            if let Some(used) = used.get_mut(frame as usize) {
-                *used = true;
-            }
-            stack = parent;
-        }
-    }
-    let unnamed = |frame: &usize| used[*frame] && tables.lines(*frame as u32).is_empty();
-    profile.stats.unsymbolized_frames = (0..used.len()).filter(unnamed).count() as u64;
-}
-
-/// Tells what a file is that is not a recording.
-fn check_format(path: &Path) -> Result<()> {
-    let name = path.display();
-    if path.is_dir() {
-        bail!("{name} is a folder, not a recording");
-    }
-    let mut header = Vec::new();
-    let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
-    file.take(100).read_to_end(&mut header).with_context(|| format!("cannot read {name}"))?;
-    let kind = match &header[..] {
-        [] => "it is empty",
-        header if header.starts_with(b"PERFILE2") => "it is perf's; record anew with rprof record",
-        [0x1f, 0x8b, ..] => "it is gzip, perhaps a pprof profile",
-        header if header.starts_with(b"\x7fELF") => "it is a program",
-        header if header.starts_with(b"<?xml") || header.starts_with(b"<svg") => "it is XML",
-        header if !header.starts_with(b"SQLite format 3\0") => "its format is not known",
-        header if header.len() < 100 => "only its first bytes are there",
-        // Offsets of "The Database Header" in SQLite's fileformat2.
-        header if header[68..72] != APPLICATION_ID.to_be_bytes() => {
-            "it is a SQLite database of another program"
-        }
-        header => {
-            let version = u32::from_be_bytes([header[60], header[61], header[62], header[63]]);
-            if version > FORMAT_VERSION {
-                bail!(
-                    "{name} is a recording of format {version}, which a newer rprof wrote; \
-                     this one reads up to {FORMAT_VERSION}"
-                );
-            }
-            return Ok(());
-        }
-    };
-    bail!("{name} is not a recording of rprof: {kind}")
-}
-
-/// Opens the file read-only, with the journal of a killed recorder rolled back if there is one and
-/// we may.
-fn connect(path: &Path) -> Result<Connection> {
-    let cannot = || format!("cannot read {}", path.display());
-    let writable = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let journal = path.with_file_name(format!(
-        "{}-journal",
-        path.file_name().unwrap_or_default().to_string_lossy()
-    ));
-    let flags = if journal.exists() { writable } else { read_only };
-    let db = Connection::open_with_flags(path, flags)
-        .or_else(|_| Connection::open_with_flags(path, read_only))
-        .with_context(cannot)?;
-    db.busy_timeout(std::time::Duration::from_secs(5)).with_context(cannot)?;
-    // Without this SQLite refuses a file that is shorter than its header says; with it, the pages
-    // that are there can be read. The connection writes nothing.
-    db.execute_batch("PRAGMA writable_schema = ON; PRAGMA query_only = ON;")
-        .with_context(cannot)?;
-    Ok(db)
 }

@@ -1,30 +1,21 @@
-//! Writes a recording while it is recorded: a transaction a second, each complete in itself.
+//! Writes a recording while it is recorded: a transaction each commit, complete in itself.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    mem,
     os::unix::fs::{FileTypeExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OpenFlags, Transaction, params};
 
 use super::{
     APPLICATION_ID, FORMAT_VERSION, SCHEMA,
     dictionary::{self, Extent},
-    partial_path, window,
+    journal_path, partial_path,
+    stream::{Pace, Stream},
 };
 use crate::model::{Info, Sample, SourceInfo, Stats, Tables};
-
-/// A dictionary segment is sealed at this many bytes, before compression.
-const SEGMENT_BYTES: usize = 512 << 10;
-/// A window is sealed at this many samples or after this time, whichever comes first.
-const WINDOW_SAMPLES: usize = 16 << 10;
-const WINDOW_NS: u64 = 60_000_000_000;
-/// zstd levels: for what is written anew in a second, and for what stays.
-const OPEN_LEVEL: i32 = 1;
-const SEALED_LEVEL: i32 = 9;
 
 /// What is known of one source at this moment.
 pub struct SourceState<'a> {
@@ -38,10 +29,14 @@ pub struct SourceState<'a> {
 
 /// A recording being written.
 pub struct Writer {
+    /// What it is called once it is complete.
     path: PathBuf,
+    /// Where it is until then.
+    place: PathBuf,
+    pace: Pace,
     db: Connection,
     segment: Segment,
-    windows: Vec<Window>,
+    streams: Vec<Stream>,
     /// Locked, so that no other rprof takes the file for what a killed one left.
     _lock: File,
 }
@@ -51,13 +46,6 @@ struct Segment {
     id: i64,
     from: Extent,
     named: Vec<u32>,
-}
-
-/// The window of one source that is not full yet.
-#[derive(Default)]
-struct Window {
-    id: Option<i64>,
-    samples: Vec<Sample>,
 }
 
 impl Writer {
@@ -82,39 +70,64 @@ impl Writer {
             .mode(0o600)
             .open(&partial)
             .with_context(cannot)?;
-        let begun = Self::begin(target, file);
-        if begun.is_err() {
-            // It would be taken for a recording that did not finish.
-            let _ = fs::remove_file(&partial);
-            let _ = fs::remove_file(journal_path(&partial));
-        }
-        begun.with_context(cannot)
-    }
-
-    /// Makes a recording of the new and empty `file` beside `path`.
-    fn begin(path: PathBuf, file: File) -> Result<Self> {
-        file.try_lock()?;
-        give_to_caller(&file)?;
-        let db = Connection::open(partial_path(&path))?;
         // A killed process leaves its writes to the kernel, so nothing has to be synced; only a
         // power cut can tear the file, and then the journal of the last second is missing too.
-        db.execute_batch(&format!(
-            "PRAGMA page_size = 1024;
+        let pragmas = "PRAGMA page_size = 1024;
              PRAGMA journal_mode = DELETE;
-             PRAGMA synchronous = OFF;
-             PRAGMA cache_size = -512;
-             PRAGMA application_id = {APPLICATION_ID};
-             PRAGMA user_version = {FORMAT_VERSION};
-             BEGIN; {SCHEMA} COMMIT;"
-        ))?;
+             PRAGMA synchronous = OFF;";
+        give_to_caller(&file)
+            .and_then(|()| Self::begin(target, partial, file, pragmas, Pace::RECORD))
+            .with_context(cannot)
+    }
+
+    /// Makes a recording of the new and empty `file` at `path`, of an agent that goes on for days.
+    pub(super) fn in_place(path: PathBuf, file: File) -> Result<Self> {
+        // No WAL: its readers have to write to its index in shared memory, and the viewer may not
+        // write. A rollback journal needs nothing of a reader but a lock for reading; truncated
+        // and not removed, since that saves syncing the folder. Days of history are not to be
+        // lost to a power cut, so each commit is synced: every 10 s that costs next to nothing.
+        let pragmas = "PRAGMA page_size = 4096;
+             PRAGMA journal_mode = TRUNCATE;
+             PRAGMA synchronous = FULL;";
+        Self::begin(path.clone(), path, file, pragmas, Pace::AGENT)
+    }
+
+    fn begin(path: PathBuf, place: PathBuf, file: File, pragmas: &str, pace: Pace) -> Result<Self> {
+        let connect = || {
+            file.try_lock()?;
+            let db = Connection::open(&place)?;
+            db.busy_timeout(std::time::Duration::from_secs(5))?;
+            db.execute_batch(&format!(
+                "{pragmas}
+                 PRAGMA cache_size = -512;
+                 PRAGMA application_id = {APPLICATION_ID};
+                 PRAGMA user_version = {FORMAT_VERSION};
+                 BEGIN; {SCHEMA} COMMIT;"
+            ))?;
+            anyhow::Ok(db)
+        };
+        let db = match connect() {
+            Ok(db) => db,
+            Err(error) => {
+                // It would be taken for a recording that did not finish.
+                let _ = fs::remove_file(&place);
+                let _ = fs::remove_file(journal_path(&place));
+                return Err(error);
+            }
+        };
         let from = Extent::of(&Tables::default());
         let segment = Segment { id: 1, from, named: Vec::new() };
-        Ok(Self { path, db, segment, windows: Vec::new(), _lock: file })
+        Ok(Self { path, place, pace, db, segment, streams: Vec::new(), _lock: file })
     }
 
     /// Where the recording is until it is complete.
     pub fn partial(&self) -> PathBuf {
-        partial_path(&self.path)
+        self.place.clone()
+    }
+
+    /// Bytes that the file has so far.
+    pub fn bytes(&self) -> u64 {
+        fs::metadata(&self.place).map_or(0, |metadata| metadata.len())
     }
 
     /// Writes what came since the last commit: everything new in `tables`, the lines of the
@@ -129,20 +142,61 @@ impl Writer {
         tables: &Tables,
         named: &[u32],
     ) -> Result<()> {
-        let last = info.complete;
-        self.windows.resize_with(sources.len(), Window::default);
-        let path = self.path.display();
-        let transaction = self.db.transaction().with_context(|| format!("cannot write {path}"))?;
-        put(&transaction, "info", info)?;
+        let path = self.path.clone();
+        let cannot = || format!("cannot write {}", path.display());
+        self.streams.resize_with(sources.len(), Stream::default);
         self.segment.named.extend_from_slice(named);
-        self.segment.write(&transaction, tables, last)?;
-        for (source, window) in sources.iter_mut().zip(&mut self.windows) {
+        for (source, stream) in sources.iter_mut().zip(&mut self.streams) {
+            stream.add(source.samples, info.start, &self.pace);
+        }
+        let written = self.write(info, sources, tables);
+        match &written {
+            Ok(true) => self.segment = self.segment.next(tables),
+            Ok(false) => {}
+            // What could not be written goes with the next commit.
+            Err(_) => self.streams.iter_mut().for_each(Stream::rolled_back),
+        }
+        written.with_context(cannot)?;
+        self.streams.iter_mut().for_each(|stream| stream.committed(info.start, tables));
+        if info.complete {
+            self.write_last(info, sources, tables).with_context(cannot)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// One transaction; true if the dictionary segment is sealed by it.
+    fn write(&mut self, info: &Info, sources: &[SourceState<'_>], tables: &Tables) -> Result<bool> {
+        let transaction = self.db.transaction()?;
+        put(&transaction, "info", info)?;
+        let sealed = self.segment.write(&transaction, tables, info.complete, &self.pace)?;
+        for (source, stream) in sources.iter().zip(&mut self.streams) {
             put(&transaction, &format!("source/{}", source.info.name), source.info)?;
             put(&transaction, &format!("stats/{}", source.info.name), source.stats)?;
-            window.samples.append(source.samples);
-            window.write(&transaction, &source.info.name, last)?;
+            stream.write(&transaction, &source.info.name, info, &self.pace)?;
         }
-        transaction.commit().with_context(|| format!("cannot write {path}"))
+        transaction.commit()?;
+        Ok(sealed)
+    }
+
+    /// The roll-ups that are left at the end.
+    fn write_last(
+        &mut self,
+        info: &Info,
+        sources: &[SourceState<'_>],
+        tables: &Tables,
+    ) -> Result<()> {
+        for (source, stream) in sources.iter().zip(&mut self.streams) {
+            loop {
+                let transaction = self.db.transaction()?;
+                if !stream.write_last(&transaction, &source.info.name, &self.pace)? {
+                    break;
+                }
+                transaction.commit()?;
+                stream.committed(info.start, tables);
+            }
+        }
+        Ok(())
     }
 
     /// Gives the recording its name, in place of the file that may be there. To be called after a
@@ -151,63 +205,46 @@ impl Writer {
     /// # Errors
     /// It cannot be renamed; it then stays at [`partial_path`].
     pub fn finish(self) -> Result<()> {
-        let partial = self.partial();
         self.db.close().map_err(|(_, error)| error)?;
-        fs::rename(&partial, &self.path).with_context(|| {
-            format!("cannot rename {} to {}", partial.display(), self.path.display())
+        if self.place == self.path {
+            let _ = fs::remove_file(journal_path(&self.path)); // emptied, but not removed
+            return Ok(());
+        }
+        fs::rename(&self.place, &self.path).with_context(|| {
+            format!("cannot rename {} to {}", self.place.display(), self.path.display())
         })
     }
 
     /// Removes what was written.
     pub fn discard(self) {
-        let partial = self.partial();
         drop(self.db);
         // What cannot be removed could not have been used either.
-        let _ = fs::remove_file(partial);
+        let _ = fs::remove_file(&self.place);
+        let _ = fs::remove_file(journal_path(&self.place));
     }
 }
 
 impl Segment {
-    fn write(&mut self, transaction: &Transaction<'_>, tables: &Tables, last: bool) -> Result<()> {
-        let raw = dictionary::encode(tables, self.from, &self.named);
-        let sealed = last || raw.len() >= SEGMENT_BYTES;
-        let blob = raw.finish(if sealed { SEALED_LEVEL } else { OPEN_LEVEL })?;
+    /// Writes the segment; true if it is full.
+    fn write(
+        &self,
+        transaction: &Transaction<'_>,
+        tables: &Tables,
+        last: bool,
+        pace: &Pace,
+    ) -> Result<bool> {
+        let raw = dictionary::encode(tables, self.from, &self.named, pace.mangled);
+        let sealed = last || raw.len() >= pace.segment_bytes;
+        let blob = raw.finish(pace.level(sealed))?;
         transaction
             .prepare_cached("INSERT OR REPLACE INTO dictionary (id, data) VALUES (?1, ?2)")?
             .execute(params![self.id, blob])?;
-        if sealed {
-            *self = Self { id: self.id + 1, from: Extent::of(tables), named: Vec::new() };
-        }
-        Ok(())
+        Ok(sealed)
     }
-}
 
-impl Window {
-    fn write(&mut self, transaction: &Transaction<'_>, source: &str, last: bool) -> Result<()> {
-        let times = || self.samples.iter().map(|sample| sample.time);
-        let (Some(start), Some(end)) = (times().min(), times().max()) else { return Ok(()) };
-        let sealed =
-            last || self.samples.len() >= WINDOW_SAMPLES || end.saturating_sub(start) >= WINDOW_NS;
-        let level = if sealed { SEALED_LEVEL } else { OPEN_LEVEL };
-        let blob = window::encode(&mut self.samples).finish(level)?;
-        transaction
-            .prepare_cached(
-                "INSERT OR REPLACE INTO window (id, source, start, end, samples, data)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                self.id,
-                source,
-                start as i64,
-                end as i64 + 1,
-                self.samples.len() as i64,
-                blob
-            ])?;
-        self.id.get_or_insert(transaction.last_insert_rowid());
-        if sealed {
-            mem::take(self);
-        }
-        Ok(())
+    /// The one after it, of what `tables` will have beyond what they have now.
+    fn next(&self, tables: &Tables) -> Self {
+        Self { id: self.id + 1, from: Extent::of(tables), named: Vec::new() }
     }
 }
 
@@ -218,10 +255,16 @@ fn put(transaction: &Transaction<'_>, key: &str, value: &impl serde::Serialize) 
     Ok(())
 }
 
-fn journal_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-journal");
-    name.into()
+/// Rolls back the journal that a killed writer left beside a recording.
+///
+/// # Errors
+/// It cannot be written, or is damaged.
+pub(super) fn roll_back(path: &Path) -> Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    // The first read does it.
+    db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(())
 }
 
 /// Only a file can be replaced by a recording: a rename would put one in place of a device too.
