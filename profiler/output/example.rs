@@ -1,8 +1,10 @@
 //! A small profile by hand, with a frame of each kind and names that mean harm, for tests.
 
+use std::sync::Arc;
+
 use crate::model::{
-    Binary, EMPTY_STACK, Frame, FrameKind, Function, Info, Line, Overhead, Profile, Sample,
-    SourceInfo, Stats, Thread, ValueType,
+    Binary, EMPTY_STACK, Frame, FrameKind, Function, Info, Line, Overhead, Process, Profile,
+    Sample, SourceInfo, Stats, Thread, ValueType,
 };
 
 /// ns that one sample stands for, at 99 Hz.
@@ -36,6 +38,7 @@ pub fn empty() -> Profile {
             start: 1_795_246_854_000_000_000,
             duration: 10_000_000_000,
             complete: true,
+            begun_by: String::new(),
         },
         source: SourceInfo {
             name: "cpu".into(),
@@ -53,10 +56,15 @@ pub fn empty() -> Profile {
 
 /// Adds a thread; gives its index.
 pub fn thread(profile: &mut Profile, pid: u32, tid: u32, comm: &str, name: &str) -> u32 {
-    let tables = &mut profile.tables;
+    let tables = Arc::make_mut(&mut profile.tables);
+    let exe = tables.strings.intern(&format!("/usr/bin/{comm}"));
+    let cmdline = tables.strings.intern(&format!("/usr/bin/{comm} --serve"));
     let (comm, name) = (tables.strings.intern(comm), tables.strings.intern(name));
     let cgroup = tables.strings.intern("/user.slice/app.scope");
-    tables.threads.intern(Thread { pid, tid, comm, name, cgroup })
+    let service = if pid == 20 { tables.strings.intern("shop") } else { 0 };
+    let process = Process { pid, comm, exe, cmdline, uid: 1000, cgroup, service };
+    let process = tables.processes.intern(process);
+    tables.threads.intern(Thread { process, tid, name })
 }
 
 /// Adds a frame; each of `names` is `function file line`, innermost first. Gives its index.
@@ -67,7 +75,7 @@ pub fn frame(
     address: u64,
     names: &[(&str, &str, u32)],
 ) -> u32 {
-    let tables = &mut profile.tables;
+    let tables = Arc::make_mut(&mut profile.tables);
     let path = tables.strings.intern(path);
     let build_id = tables.strings.intern(build_id);
     let binary = tables.binaries.intern(Binary { path, build_id });
@@ -84,8 +92,8 @@ pub fn frame(
 
 /// Adds `count` samples of a stack, root first, a second apart.
 pub fn samples(profile: &mut Profile, thread: u32, frames: &[u32], count: u64) {
-    let stack =
-        frames.iter().fold(EMPTY_STACK, |parent, frame| profile.tables.stacks.push(parent, *frame));
+    let tables = Arc::make_mut(&mut profile.tables);
+    let stack = frames.iter().fold(EMPTY_STACK, |parent, frame| tables.stacks.push(parent, *frame));
     for _ in 0..count {
         let time = profile.samples.len() as u64 * 400_000_000;
         let cpu = profile.samples.len() as u32 % 2;
@@ -134,7 +142,7 @@ pub fn profile() -> Profile {
         &[("LazyCompile:*f a.js", "", 0)],
     );
     let stub = frame(&mut profile, FrameKind::Jit, jit, 0x7f00_0000_2000, &[]);
-    let note = profile.tables.note("[stack cut]");
+    let note = Arc::make_mut(&mut profile.tables).note("[stack cut]");
 
     let pool = thread(&mut profile, 10, 11, "app", "pool-1");
     let node = thread(&mut profile, 20, 20, "node", "node");
@@ -158,6 +166,7 @@ pub fn profile() -> Profile {
             bpf_ns: 46_000,
             bpf_runs: 23,
             peak_rss_bytes: 20_000_000,
+            rss_bytes: 0,
         },
         ..Stats::default()
     };

@@ -144,8 +144,13 @@ impl<'a> Converter<'a> {
     }
 
     fn sample(&mut self, sample: &Sample) {
-        let Some(thread) = self.profile.tables.threads.get(sample.thread) else { return };
-        let key = (thread.pid, thread.tid);
+        let tables = &self.profile.tables;
+        let (Some(thread), Some(process)) =
+            (tables.threads.get(sample.thread), tables.process_of(sample.thread))
+        else {
+            return;
+        };
+        let key = (process.pid, thread.tid);
         let mut thread = match self.threads.remove(&key) {
             Some(thread) => thread,
             None => self.thread(key, sample.time),
@@ -184,10 +189,15 @@ impl<'a> Converter<'a> {
         if thread.called.replace(index) == Some(index) {
             return;
         }
-        let Some(named) = tables.threads.get(index) else { return };
+        let (Some(named), Some(of)) = (tables.threads.get(index), tables.process_of(index)) else {
+            return;
+        };
         self.out.set_thread_name(thread.handle, tables.strings.get(named.name));
-        if let Some(process) = self.processes.get(&named.pid) {
-            self.out.set_process_name(*process, tables.strings.get(named.comm));
+        if let Some(process) = self.processes.get(&of.pid) {
+            let (comm, service) = (tables.strings.get(of.comm), tables.strings.get(of.service));
+            // The name that its owners know it by, where it tells it.
+            let name = if service.is_empty() { comm } else { &format!("{comm} [{service}]") };
+            self.out.set_process_name(*process, name);
         }
     }
 
@@ -304,7 +314,7 @@ mod tests {
             .iter()
             .map(|thread| (thread["name"].as_str().unwrap(), thread["pid"].as_str().unwrap()))
             .collect();
-        assert_eq!(names, [("app", "10"), ("pool-1", "10"), ("node", "20")]);
+        assert_eq!(names, [("app", "10"), ("pool-1", "10"), ("node [shop]", "20")]);
         let weights = threads.iter().flat_map(|thread| {
             thread["samples"]["weight"].as_array().unwrap().iter().filter_map(Value::as_u64)
         });

@@ -1,6 +1,6 @@
 //! Flame graph: an SVG that any browser opens, zooms and searches, drawn by inferno.
 //!
-//! Width is samples, colour is the kind of code. Roots are at the top and callees hang below them,
+//! Width is samples, or their value where they do not all stand for the same; colour is the kind of code. Roots are at the top and callees hang below them,
 //! so that the picture opens at its beginning however deep stacks are, with what the pointer is
 //! over told above it; drawn upwards, both are a page away in a deep picture. The suffixes of
 //! folded lines keep a kernel function and a user function of one name apart here too; inferno
@@ -41,7 +41,7 @@ impl Output for Flamegraph {
         let names: Vec<String> = fold.labels.iter().map(name).collect();
         let lines = lines(&fold, &names);
         let mut colors = colors(&fold, &names);
-        let mut options = options(profile);
+        let mut options = options(profile, view);
         options.palette_map = Some(&mut colors);
         let mut svg = Vec::new();
         // Given in reverse, because in this mode inferno turns the lines round and trusts their
@@ -51,7 +51,7 @@ impl Output for Flamegraph {
         inferno_flamegraph::from_lines(&mut options, lines, &mut svg)
             .context("the flame graph could not be drawn")?;
         let svg = String::from_utf8(svg).context("inferno wrote something that is no text")?;
-        out.write_all(picture::finish(&svg, profile, view, cut(profile))?.as_bytes())?;
+        out.write_all(picture::finish(&svg, profile, view, cut(profile, view))?.as_bytes())?;
         Ok(())
     }
 }
@@ -88,7 +88,7 @@ fn colors(fold: &Fold, names: &[String]) -> PaletteMap {
     colors
 }
 
-fn options(profile: &Profile) -> Options<'static> {
+fn options(profile: &Profile, view: &View) -> Options<'static> {
     let mut options = Options::default();
     options.direction = Direction::Inverted;
     options.title = summary::title(profile);
@@ -97,6 +97,9 @@ fn options(profile: &Profile) -> Options<'static> {
         options.search_color = color;
     }
     options.name_type = String::new();
+    if view.is_by_value(profile) {
+        options.count_name.clone_from(&profile.source.value.unit);
+    }
     options.bgcolors = Some(BackgroundColor::Flat(Color { r: 255, g: 255, b: 255 }));
     options.font_width = 0.6;
     options.frame_height = 18;
@@ -107,7 +110,12 @@ fn options(profile: &Profile) -> Options<'static> {
 }
 
 /// What is said of frames too narrow to draw, where there can be any.
-fn cut(profile: &Profile) -> Option<String> {
+fn cut(profile: &Profile, view: &View) -> Option<String> {
+    if view.is_by_value(profile) {
+        let least = (profile.value() as f64 * NARROWEST / 100.0) as u64;
+        let least = text::quantity(least, &profile.source.value.unit);
+        return Some(format!("frames of less than {least} not drawn"));
+    }
     let least = profile.count() as f64 * NARROWEST / 100.0;
     (least > 1.0).then(|| format!("frames of less than {least:.0} samples not drawn"))
 }
@@ -118,8 +126,12 @@ mod tests {
     use crate::output::example;
 
     fn draw(profile: &Profile) -> String {
+        draw_view(profile, &View::default())
+    }
+
+    fn draw_view(profile: &Profile, view: &View) -> String {
         let mut bytes = Vec::new();
-        Flamegraph.write(profile, &View::default(), &mut bytes).unwrap();
+        Flamegraph.write(profile, view, &mut bytes).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
@@ -129,7 +141,7 @@ mod tests {
         for text in [
             ">CPU time<",
             "process 10 (app) · 10.0 s · 99 Hz cpu-clock · 2026-11-21T07:40:54Z",
-            "23 samples = 232 ms · 2 lost (8.00%) · 1 truncated · 3 incomplete user stacks",
+            "23 samples = 232 ms · 76.00% with complete stacks · 2 lost (8.00%) · 1 truncated",
             ">kernel</text>",
             "var ns_per_sample = 10101010;",
             "<title>fast_copy (7 samples, 30.43%)</title>",
@@ -200,8 +212,13 @@ mod tests {
     fn samples_too_many_to_draw_each_are_told() {
         let mut profile = example::profile();
         profile.samples[0].count = 30_000;
-        let svg = draw(&profile);
+        let by_samples = View { value_type: Some("samples".into()), ..View::default() };
+        let svg = draw_view(&profile, &by_samples);
         assert!(svg.contains("frames of less than 3 samples not drawn"));
         assert!(svg.contains("ns_per_sample = 0;"), "samples stand for different times");
+        // Unless told otherwise, such samples count by what they stand for.
+        let svg = draw(&profile);
+        assert!(svg.contains("<title>fast_copy (70,707,070 nanoseconds, 30.43%)</title>"));
+        assert!(svg.contains("ns_per_sample = 1;"));
     }
 }

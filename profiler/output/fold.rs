@@ -7,7 +7,7 @@
 
 use crate::model::{NameKind, Profile, Table, Tables, View};
 
-use super::{Map, text};
+use super::{Map, summary, text};
 
 /// One frame as it is shown.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -23,21 +23,24 @@ pub struct Label {
 pub struct Fold {
     /// Distinct labels, sorted.
     pub labels: Vec<Label>,
-    /// For each distinct stack, its labels from the root on, and its samples; sorted.
+    /// For each distinct stack, its labels from the root on, and its samples, or their value if the
+    /// view is by value; sorted.
     pub stacks: Vec<(Vec<u32>, u64)>,
 }
 
 /// Folds what `view` shows of `profile`.
 pub fn fold(profile: &Profile, view: &View) -> Fold {
     let tables = &profile.tables;
+    let by_value = view.is_by_value(profile);
     let mut labels = Labels::default();
-    let mut counts: Map<(u32, u32), u64> = Map::default();
-    let mut roots: Map<u32, u32> = Map::default();
+    let mut counts: Map<(Option<u32>, u32), u64> = Map::default();
+    let mut roots: Map<u32, Option<u32>> = Map::default();
     for sample in &profile.samples {
         let root = *roots
             .entry(sample.thread)
-            .or_insert_with(|| labels.intern(&view.root(sample, tables), None));
-        *counts.entry((root, sample.stack)).or_default() += sample.count;
+            .or_insert_with(|| Some(labels.intern(&view.root(sample, tables)?, None)));
+        *counts.entry((root, sample.stack)).or_default() +=
+            if by_value { sample.value } else { sample.count };
     }
     let mut stacks = Vec::with_capacity(counts.len());
     for ((root, stack), count) in counts {
@@ -59,7 +62,7 @@ impl Labels {
     }
 
     /// The labels of a stack, from the root on.
-    fn path(&mut self, root: u32, stack: u32, inverted: bool, tables: &Tables) -> Vec<u32> {
+    fn path(&mut self, root: Option<u32>, stack: u32, inverted: bool, tables: &Tables) -> Vec<u32> {
         let mut path = Vec::new();
         for frame in tables.stacks.frames(stack) {
             if let Some(labels) = self.frames.get(&frame) {
@@ -71,12 +74,14 @@ impl Labels {
             path.extend(&labels);
             self.frames.insert(frame, labels);
         }
-        path.push(root);
-        path.reverse();
-        if inverted {
-            path[1..].reverse();
+        if path.is_empty() && root.is_none() {
+            // A line with nothing in it would be no line at all.
+            path.push(self.intern(summary::NO_STACK, Some(NameKind::Unknown)));
         }
-        path
+        if !inverted {
+            path.reverse();
+        }
+        root.into_iter().chain(path).collect()
     }
 
     /// Renumbers labels by their texts, and adds up the stacks that are equal.

@@ -1,6 +1,7 @@
 //! Folded stacks: the text format of FlameGraph, which most tools read.
 //!
-//! A line a stack, `comm;root;…;leaf COUNT`, where COUNT is samples. Kernel frames end in `_[k]`,
+//! A line a stack, `comm;root;…;leaf COUNT`, where COUNT is samples, or their value if
+//! the view says so. Kernel frames end in `_[k]`,
 //! JIT in `_[j]`, inlined in `_[i]`, as stackcollapse-perf.pl writes them. The format has no place
 //! for anything else, so what was lost or cut short has to be told beside it.
 
@@ -51,7 +52,7 @@ fn lines(profile: &Profile, view: &View) -> BTreeMap<String, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::GroupBy;
+    use crate::model::Label;
     use crate::output::example;
 
     fn write(view: &View) -> String {
@@ -73,7 +74,7 @@ mod tests {
 
     #[test]
     fn threads_have_their_own_lines() {
-        let text = write(&View { by: GroupBy::Thread, ..View::default() });
+        let text = write(&View { by: Some(Label::Thread), ..View::default() });
         assert!(
             text.contains("pool-1 (11);_start;main;work;copy_all_[i];fast_copy_[i] 3\n"),
             "{text}"

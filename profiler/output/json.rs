@@ -5,13 +5,15 @@
 //!  "info": {…}, "source": {…}, "stats": {…}, "from": 0, "to": 10000000000,
 //!  "frames": [{"name": "memcpy", "kind": "user", "file": "…", "line": 1, "column": 2,
 //!              "binary": "/usr/lib/libc.so.6", "address": "0x9000"}],
-//!  "stacks": [{"root": "app", "frames": [0, 3, 4], "samples": 7, "value": 70707070}]}
+//!  "stacks": [{"root": "app", "frames": [0, 3, 4], "samples": 7, "value": 70707070}],
+//!  "processes": [{"pid": 10, "comm": "app", "exe": "…", "cmdline": "…", "uid": 0, "cgroup": "…",
+//!                 "container": "…", "unit": "…", "service": "…", "samples": 7, "value": 70707070}]}
 //! ```
 //!
 //! `info`, `source` and `stats` are those of the recording; times are ns, `from` and `to` since its
-//! start. A stack's frames are indices into `frames`, leaf first; functions inlined into one
-//! another have a frame each, at one address. A key of a frame is left out where its value is not
-//! known. `kind` is user, kernel, jit, inlined, unknown or note; `value` is in `source.value`'s
+//! start. `root` is missing if the view gives stacks no root frame. A stack's frames are indices into `frames`, leaf first; functions inlined into one
+//! another have a frame each, at one address. A key of a frame or a process is left out where its
+//! value is not known. `kind` is user, kernel, jit, inlined, unknown or note; `value` is in `source.value`'s
 //! unit. Keys may be added; `version` changes if one goes or changes its meaning.
 
 use std::borrow::Cow;
@@ -22,7 +24,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{Map, Output};
-use crate::model::{FrameKind, Info, Profile, SourceInfo, Stats, Tables, View};
+use crate::model::{FrameKind, Info, Label, Profile, SourceInfo, Stats, Tables, UID_UNKNOWN, View};
 
 /// rprof's JSON.
 pub struct Json;
@@ -50,6 +52,7 @@ struct File<'a> {
     to: u64,
     frames: Vec<Frame<'a>>,
     stacks: Vec<Stack>,
+    processes: Vec<Process<'a>>,
 }
 
 #[derive(Serialize)]
@@ -71,11 +74,34 @@ struct Frame<'a> {
 
 #[derive(Serialize)]
 struct Stack {
-    root: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<String>,
     frames: Vec<usize>,
     samples: u64,
     value: u64,
 }
+
+#[derive(Serialize)]
+struct Process<'a> {
+    pid: u32,
+    #[serde(flatten)]
+    labels: BTreeMap<&'static str, Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
+    samples: u64,
+    value: u64,
+}
+
+/// Labels of a process that are texts.
+const TEXTS: [Label; 7] = [
+    Label::Comm,
+    Label::Exe,
+    Label::Cmdline,
+    Label::Cgroup,
+    Label::Container,
+    Label::Unit,
+    Label::Service,
+];
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
@@ -83,7 +109,7 @@ fn is_zero(number: &u32) -> bool {
 
 fn file<'a>(profile: &'a Profile, view: &View) -> File<'a> {
     let tables = &profile.tables;
-    let mut groups: BTreeMap<(String, u32), (u64, u64)> = BTreeMap::new();
+    let mut groups: BTreeMap<(Option<String>, u32), (u64, u64)> = BTreeMap::new();
     for sample in &profile.samples {
         let sums = groups.entry((view.root(sample, tables), sample.stack)).or_default();
         sums.0 += sample.count;
@@ -113,7 +139,33 @@ fn file<'a>(profile: &'a Profile, view: &View) -> File<'a> {
         to: profile.to,
         frames,
         stacks,
+        processes: processes(profile),
     }
+}
+
+/// The processes that have samples, by pid.
+fn processes(profile: &Profile) -> Vec<Process<'_>> {
+    let tables = &profile.tables;
+    let mut sums: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    for sample in &profile.samples {
+        let Some(thread) = tables.threads.get(sample.thread) else { continue };
+        let sums = sums.entry(thread.process).or_default();
+        sums.0 += sample.count;
+        sums.1 += sample.value;
+    }
+    let describe = |(index, (samples, value))| {
+        let process = tables.processes.get(index)?;
+        let known = |label: Label| {
+            let text = tables.process_label(label, index);
+            (!text.is_empty()).then_some((label.word(), text))
+        };
+        let uid = (process.uid != UID_UNKNOWN).then_some(process.uid);
+        let labels = TEXTS.into_iter().filter_map(known).collect();
+        Some(Process { pid: process.pid, labels, uid, samples, value })
+    };
+    let mut processes: Vec<_> = sums.into_iter().filter_map(describe).collect();
+    processes.sort_by_key(|process| process.pid);
+    processes
 }
 
 /// The functions of a frame, innermost first.

@@ -11,6 +11,7 @@ use anyhow::Result;
 
 use crate::model::{Detail, Profile, View};
 
+mod diff;
 mod firefox;
 mod flamegraph;
 mod fold;
@@ -29,9 +30,10 @@ mod text;
 #[cfg(test)]
 mod example;
 
+pub use diff::{Change, Diff, diff};
 pub use flamegraph::Flamegraph;
 pub use report::{Report, ReportJson};
-pub use summary::{counts, origin, title};
+pub use summary::{NO_STACK, counts, origin, title};
 pub use table::{Column, left, lines, right};
 pub use text::{clean, shorten, thousands};
 

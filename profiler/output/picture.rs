@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use inferno::flamegraph::color::Color;
 
 use super::{palette, summary, text};
-use crate::model::{GroupBy, Profile, View};
+use crate::model::{Profile, View};
 
 /// Pixels that are added above the frames for the legend.
 const ROOM: i64 = 27;
@@ -89,7 +89,11 @@ fn additions(profile: &Profile, view: &View, counts: &[String]) -> String {
         "<style>{}</style><script type=\"text/ecmascript\"><![CDATA[var ns_per_sample = {};\n{}]]>\
          </script>",
         include_str!("flamegraph.css"),
-        if even { source.period } else { 0 },
+        match view.is_by_value(profile) {
+            true => u64::from(source.value.unit == "nanoseconds"),
+            false if even => source.period,
+            false => 0,
+        },
         include_str!("flamegraph.js"),
     );
     let mut y = COUNTS;
@@ -103,14 +107,9 @@ fn additions(profile: &Profile, view: &View, counts: &[String]) -> String {
 
 /// A coloured square and a word for each kind, around the middle of the picture at height `y`.
 fn legend(view: &View, y: i64) -> String {
-    let root = match view.by {
-        GroupBy::Comm => "command",
-        GroupBy::Process => "process",
-        GroupBy::Thread => "thread",
-        GroupBy::Cgroup => "cgroup",
-    };
+    let root = view.by.map(|label| (None, summary::label(label)));
     let kinds = palette::LEGEND.iter().map(|(kind, word)| (Some(*kind), *word));
-    let entries: Vec<_> = std::iter::once((None, root)).chain(kinds).collect();
+    let entries: Vec<_> = root.into_iter().chain(kinds).collect();
     let width = |word: &str| 17.0 + word.len() as f64 * CHARACTER + 16.0;
     let all: f64 = entries.iter().map(|(_, word)| width(word)).sum();
     // Lengths in per cent follow the window; what is inside is measured from there.

@@ -12,7 +12,7 @@ use flate2::{Compression, write::GzEncoder};
 use pprof::protos::{self as proto, Message};
 
 use super::{Map, Output, summary, text};
-use crate::model::{Detail, FrameKind, Function, Profile, Sample, Table, View};
+use crate::model::{Detail, FrameKind, Function, Label, Profile, Sample, Table, UID_UNKNOWN, View};
 
 /// Gzipped pprof.
 pub struct Pprof;
@@ -145,17 +145,29 @@ impl Builder<'_> {
         samples
     }
 
-    /// Labels of a thread's samples.
-    fn labels(&mut self, thread: u32) -> Vec<proto::Label> {
-        let Some(thread) = self.profile.tables.threads.get(thread) else { return Vec::new() };
+    /// Labels of a thread's samples. Command lines are left out: they are long, and most of them
+    /// say no more than the executable does.
+    fn labels(&mut self, index: u32) -> Vec<proto::Label> {
+        const TEXTS: [Label; 6] =
+            [Label::Comm, Label::Exe, Label::Cgroup, Label::Container, Label::Unit, Label::Service];
+        let tables = &self.profile.tables;
+        let (Some(thread), Some(process)) = (tables.threads.get(index), tables.process_of(index))
+        else {
+            return Vec::new();
+        };
         let mut labels = Vec::new();
-        for (key, num) in [("pid", thread.pid), ("tid", thread.tid)] {
+        let uid = (process.uid != UID_UNKNOWN).then_some(("uid", process.uid));
+        for (key, num) in [("pid", process.pid), ("tid", thread.tid)].into_iter().chain(uid) {
+            // A number of 0 without a unit is no label at all; this is the unit that pprof itself
+            // would take.
             let key = self.string(key);
-            labels.push(proto::Label { key, num: num.into(), ..Default::default() });
+            let num_unit = if num == 0 { key } else { 0 };
+            labels.push(proto::Label { key, num: num.into(), num_unit, ..Default::default() });
         }
-        let texts = [("comm", thread.comm), ("thread", thread.name), ("cgroup", thread.cgroup)];
-        for (key, text) in texts.into_iter().filter(|(_, text)| *text != 0) {
-            let (key, str) = (self.string(key), self.model(text));
+        let name = ("thread", tables.strings.get(thread.name).into());
+        let texts = TEXTS.map(|label| (label.word(), tables.label(label, index)));
+        for (key, text) in texts.into_iter().chain([name]).filter(|(_, text)| !text.is_empty()) {
+            let (key, str) = (self.string(key), self.string(&text));
             labels.push(proto::Label { key, str, ..Default::default() });
         }
         labels

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::table::{self, left, right};
 use super::tally::{Command, Function, tally};
 use super::{Output, summary, text};
-use crate::model::{GroupBy, Info, NameKind, Overhead, Profile, SourceInfo, View};
+use crate::model::{Info, NameKind, Overhead, Profile, SourceInfo, View};
 
 /// Functions that are shown where no limit is named.
 pub const LIMIT: usize = 30;
@@ -106,15 +106,10 @@ impl Report {
         rows: &[Command],
         out: &mut dyn Write,
     ) -> Result<()> {
-        let what = match view.by {
-            GroupBy::Comm => "COMMAND",
-            GroupBy::Process => "PROCESS",
-            GroupBy::Thread => "THREAD",
-            GroupBy::Cgroup => "CGROUP",
-        };
+        let what = view.by.map_or("", summary::label).to_uppercase();
         let unit = &profile.source.value.unit;
         let most = rows.iter().map(|row| row.value).max().unwrap_or_default();
-        let columns = [right("SHARE"), right(heading(unit)), right("SAMPLES"), left(what)];
+        let columns = [right("SHARE"), right(heading(unit)), right("SAMPLES"), left(&what)];
         let cells: Vec<Vec<String>> = rows
             .iter()
             .take(COMMANDS)
@@ -166,7 +161,7 @@ fn more(all: usize, shown: usize, what: &str, out: &mut dyn Write) -> Result<()>
 ///
 /// ```json
 /// {"info": {…}, "source": {…}, "samples": 990, "value": 9999999900, "lost": 0, "truncated": 0,
-///  "unwind_failed": {"reason": 1}, "kernel_failed": 0, "unsymbolized_frames": 0, "missed": {},
+///  "complete": 0.9995, "unwind_failed": {"reason": 1}, "kernel_failed": 0, "unsymbolized_frames": 0, "missed": {},
 ///  "self": {"cpu_seconds": 0.05, "bpf_ns": 46000, "bpf_runs": 23, "peak_rss_bytes": 20000000},
 ///  "functions": [{"name", "kind", "binary", "self", "total", "self_value", "total_value"}],
 ///  "commands": [{"name", "samples", "value"}]}
@@ -185,6 +180,7 @@ struct File<'a> {
     value: u64,
     lost: u64,
     truncated: u64,
+    complete: f64,
     unwind_failed: &'a BTreeMap<String, u64>,
     kernel_failed: u64,
     unsymbolized_frames: u64,
@@ -210,6 +206,7 @@ impl Output for ReportJson {
             value: profile.value(),
             lost: stats.lost,
             truncated: stats.truncated,
+            complete: stats.complete(),
             unwind_failed: &stats.unwind_failed,
             kernel_failed: stats.kernel_failed,
             unsymbolized_frames: stats.unsymbolized_frames,

@@ -75,14 +75,19 @@ struct Sampled {
 
 fn file<'a>(profile: &'a Profile, view: &View) -> File<'a> {
     let tables = &profile.tables;
+    let by_count = view.value_type.is_some() && !view.is_by_value(profile);
     let mut groups: BTreeMap<String, BTreeMap<u32, u64>> = BTreeMap::new();
     for sample in &profile.samples {
-        let stacks = groups.entry(view.root(sample, tables)).or_default();
-        *stacks.entry(sample.stack).or_default() += sample.value;
+        let stacks =
+            groups.entry(view.root(sample, tables).unwrap_or_else(|| "all".into())).or_default();
+        *stacks.entry(sample.stack).or_default() +=
+            if by_count { sample.count } else { sample.value };
     }
     let mut frames = Frames::default();
-    let mut profiles: Vec<Sampled> =
-        groups.into_iter().map(|(name, stacks)| frames.sampled(profile, name, stacks)).collect();
+    let mut profiles: Vec<Sampled> = groups
+        .into_iter()
+        .map(|(name, stacks)| frames.sampled(profile, name, stacks, by_count))
+        .collect();
     // What most is of comes first, as it is what is shown first.
     profiles.sort_by_key(|group| std::cmp::Reverse(group.end_value));
     File {
@@ -114,6 +119,7 @@ impl<'a> Frames<'a> {
         profile: &'a Profile,
         name: String,
         stacks: BTreeMap<u32, u64>,
+        by_count: bool,
     ) -> Sampled {
         let (mut samples, mut weights) = (Vec::new(), Vec::new());
         for (stack, weight) in stacks {
@@ -128,7 +134,7 @@ impl<'a> Frames<'a> {
         Sampled {
             kind: "sampled",
             name,
-            unit: unit(&profile.source.value.unit),
+            unit: if by_count { "none" } else { unit(&profile.source.value.unit) },
             start_value: 0,
             end_value: weights.iter().sum(),
             samples,
@@ -190,7 +196,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::model::GroupBy;
+    use crate::model::Label;
     use crate::output::example;
 
     fn written(view: &View) -> Value {
@@ -201,7 +207,7 @@ mod tests {
 
     #[test]
     fn each_group_is_a_profile_that_adds_up() {
-        let file = written(&View { by: GroupBy::Process, ..View::default() });
+        let file = written(&View { by: Some(Label::Process), ..View::default() });
         let profiles = file["profiles"].as_array().unwrap();
         let names: Vec<_> = profiles.iter().map(|profile| profile["name"].as_str()).collect();
         assert_eq!(names, [Some("app (10)"), Some("node (20)")]);

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::model::Profile;
+use crate::model::{Label, Profile};
 
 use super::text::{clean, percent, quantity, shorten, thousands};
 
@@ -14,6 +14,17 @@ pub const NO_STACK: &str = "[no stack]";
 
 /// Characters of a target that are shown.
 const TARGET: usize = 80;
+
+/// What a label is called where people read it.
+pub fn label(label: Label) -> &'static str {
+    match label {
+        Label::Comm => "command",
+        Label::Exe => "executable",
+        Label::Cmdline => "command line",
+        Label::Uid => "user id",
+        other => other.word(),
+    }
+}
 
 /// What the profile measures: `CPU time`.
 pub fn title(profile: &Profile) -> String {
@@ -45,6 +56,7 @@ pub fn counts(profile: &Profile) -> String {
     };
     let mut parts = vec![
         format!("{}{of} samples = {}", thousands(count), quantity(profile.value(), &value.unit)),
+        format!("{:.2}% with complete stacks", 100.0 * stats.complete()),
         match stats.lost {
             0 => "0 lost".into(),
             lost => format!(
@@ -128,7 +140,8 @@ mod tests {
         assert_eq!(title(&profile), "CPU time");
         let expected = "process 10 (app) · 10.0 s · 99 Hz cpu-clock · 2026-11-21T07:40:54Z";
         assert_eq!(origin(&profile), expected);
-        let expected = "23 samples = 232 ms · 2 lost (8.00%) · 1 truncated · 3 incomplete user \
+        let expected = "23 samples = 232 ms · 76.00% with complete stacks · 2 lost (8.00%) · 1 \
+            truncated · 3 incomplete user \
             stacks (no frame pointer 3) · 0 without kernel stack · 2 unnamed frames";
         assert_eq!(counts(&profile), expected);
         let expected =

@@ -4,20 +4,20 @@ use super::text;
 
 /// A column's heading, and where its cells stand.
 #[derive(Clone, Copy)]
-pub struct Column {
+pub struct Column<'a> {
     /// What stands above it.
-    pub heading: &'static str,
+    pub heading: &'a str,
     /// True for numbers, which end where the column ends.
     pub right: bool,
 }
 
 /// A column of text.
-pub const fn left(heading: &'static str) -> Column {
+pub const fn left(heading: &str) -> Column<'_> {
     Column { heading, right: false }
 }
 
 /// A column of numbers.
-pub const fn right(heading: &'static str) -> Column {
+pub const fn right(heading: &str) -> Column<'_> {
     Column { heading, right: true }
 }
 
@@ -29,7 +29,7 @@ const LEAST: usize = 12;
 
 /// Lines of a table. If `width` is known, cells of the last column are cut in the middle so that no
 /// line is longer, unless that left next to nothing of them.
-pub fn lines(columns: &[Column], rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
+pub fn lines(columns: &[Column<'_>], rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
     let widths: Vec<usize> = columns
         .iter()
         .enumerate()

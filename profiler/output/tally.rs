@@ -30,7 +30,8 @@ pub struct Function {
     pub total_value: u64,
 }
 
-/// One label at the root of stacks: a command, unless the view groups by something else.
+/// One label at the root of stacks: a command, unless the view groups by something else; there is
+/// none if it groups by nothing.
 #[derive(Clone, Debug, Serialize)]
 pub struct Command {
     /// The label.
@@ -64,7 +65,7 @@ pub fn tally(profile: &Profile, view: &View) -> Tally {
     });
     let mut groups: Map<String, Command> = Map::default();
     for sample in &profile.samples {
-        let name = view.root(sample, &profile.tables);
+        let Some(name) = view.root(sample, &profile.tables) else { continue };
         let command = groups.entry(name).or_insert_with_key(|name| Command {
             name: name.clone(),
             samples: 0,

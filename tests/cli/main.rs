@@ -6,6 +6,7 @@
 mod common;
 
 mod damage;
+mod diff;
 mod doctor;
 mod foreign;
 mod output;

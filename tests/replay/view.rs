@@ -151,3 +151,40 @@ fn every_output_shows_the_same_samples() {
         assert_eq!(count, expected, "{view:?}");
     }
 }
+
+#[test]
+fn a_type_of_value_counts_by_it() {
+    let report: Value = serde_json::from_slice(&show("report", &["--json"])).unwrap();
+    assert_eq!(folded(&["--type", "samples"]), folded(&[]));
+    let values = folded(&["--type", "cpu"]);
+    assert_eq!(Some(samples(&values)), report["value"].as_u64());
+    assert!(values.keys().eq(folded(&[]).keys()));
+    let svg = String::from_utf8(show("flamegraph", &["--type", "cpu"])).unwrap();
+    assert!(svg.contains(" nanoseconds, 100%)</title>"));
+}
+
+#[test]
+fn labels_select_and_group() {
+    for label in
+        ["comm", "process", "exe", "cmdline", "uid", "cgroup", "container", "unit", "service"]
+    {
+        let shown = folded(&["--by", label]);
+        assert_eq!(samples(&shown), samples(&folded(&[])), "{label}");
+        // Each value by itself is what its root has.
+        let roots: std::collections::BTreeSet<&String> =
+            shown.keys().map(|stack| &stack[0]).collect();
+        for root in roots {
+            let value = if root.starts_with("[no ") { "" } else { root };
+            let only = folded(&["--by", label, "--only", &format!("{label}={value}")]);
+            let expected: Folded = shown
+                .iter()
+                .filter(|(stack, _)| stack[0] == *root)
+                .map(|(s, n)| (s.clone(), *n))
+                .collect();
+            assert_eq!(only, expected, "{label}={value}");
+        }
+    }
+    let bare = folded(&["--by", "none"]);
+    assert_eq!(samples(&bare), samples(&folded(&[])));
+    assert!(bare.keys().all(|stack| stack[0] != "demo" && stack[0] != "pastel"));
+}
