@@ -1,0 +1,337 @@
+//! The questions, one by one.
+
+use std::{ops::Range, sync::Arc, time::Instant};
+
+use serde::Serialize;
+use web::{Answer, Reason, Refusal};
+
+use super::{
+    JSON, broken,
+    data::Data,
+    invalid, refusal,
+    words::{Base, Words},
+};
+use crate::{
+    model::{SourceInfo, View},
+    output,
+    query::{self, Gather, Lane, Lens, Mark, Points, Weights},
+};
+
+/// How many boxes of a flame graph are drawn by themselves, if not said otherwise.
+const NODES: usize = 4000;
+/// Rows of a table.
+const ROWS: usize = 1000;
+const ROWS_MAX: usize = 100_000;
+/// Values of a label.
+const VALUES: usize = 100;
+const VALUES_MAX: usize = 10_000;
+/// Columns and series of a time line.
+const COLUMNS: usize = 600;
+const SERIES: usize = 10;
+/// Samples are read in stretches of so long, ns, so that a question can be given up between two.
+const STRETCH: u64 = 600_000_000_000;
+/// Time without a recording that is marked as a gap, ns.
+const GAP: u64 = 15_000_000_000;
+/// Marks of a time line; what happened before is not marked.
+const MARKS: usize = 1000;
+
+/// A question that is being answered.
+pub struct Question<'a> {
+    /// What there is.
+    pub data: &'a mut Data,
+    /// When the answer is of no use any more.
+    pub until: Instant,
+}
+
+impl Question<'_> {
+    /// The answer to the question `name`.
+    ///
+    /// # Errors
+    /// There is none, and why.
+    pub fn answer(&mut self, name: &str, words: &[(String, String)]) -> Result<Answer, Refusal> {
+        let words = |own: &[&str]| Words::read(words, own);
+        let bytes = match name {
+            "recording" => words(&[]).and_then(|_| self.recording()),
+            "stats" => words(&[]).and_then(|words| self.stats(&words.view)),
+            "timeline" => words(&["columns", "top"]).and_then(|words| self.timeline(&words)),
+            "heatmap" => words(&[]).and_then(|words| self.heatmap(&words.view)),
+            "flamegraph" => words(&["nodes"]).and_then(|words| self.flamegraph(&words)),
+            "table" => words(&["limit"]).and_then(|words| self.table(&words)),
+            "sandwich" => words(&["function", "nodes"]).and_then(|words| self.sandwich(&words)),
+            "labels" => words(&["label", "limit"]).and_then(|words| self.labels(&words)),
+            "export" => return words(&["format"]).and_then(|words| self.export(&words)),
+            "healthz" => words(&[]).and_then(|_| self.health()),
+            _ => return Err(Refusal::new(Reason::Missing, "no such question; see docs/api.md")),
+        };
+        Ok(Answer { content: JSON, bytes: bytes?, file: None })
+    }
+
+    fn recording(&mut self) -> Result<Vec<u8>, Refusal> {
+        let compared = match self.data.stores() {
+            2 => {
+                let time = self.data.store(1).map_err(broken)?.time();
+                Some(query::Span { start: time.start as f64 / 1e6, end: time.end as f64 / 1e6 })
+            }
+            _ => None,
+        };
+        let store = self.data.store(0).map_err(broken)?;
+        let live = store.spans().last().is_some_and(|span| !span.complete);
+        let mut summary = query::summary(&store.info(), &store.sources(), live, &store.remarks());
+        summary.base = compared;
+        json(&summary)
+    }
+
+    fn health(&mut self) -> Result<Vec<u8>, Refusal> {
+        self.data.store(0).map_err(broken)?;
+        json(&serde_json::json!({ "status": "ok" }))
+    }
+
+    fn stats(&mut self, view: &View) -> Result<Vec<u8>, Refusal> {
+        let (source, time) = self.source(0, view)?;
+        let store = self.data.store(0).map_err(broken)?;
+        let mut stats = store.stats(&source.name, &time);
+        // Counters are of whole recordings, and so is this one. The question makes the store read
+        // their names.
+        store.series(&source.name, &time, 1);
+        stats.unsymbolized_frames = query::unnamed(store.tables());
+        let spans = store.spans();
+        let touched = spans.iter().filter(|span| touches(&span.time, &time));
+        let duration = touched.map(|span| span.time.end - span.time.start).sum();
+        json(&query::honesty(&stats, &source, store.time().start, duration))
+    }
+
+    fn timeline(&mut self, words: &Words) -> Result<Vec<u8>, Refusal> {
+        let view = &words.view;
+        let (source, mut time) = self.source(0, view)?;
+        let columns = words.number("columns", COLUMNS, query::COLUMNS_MAX)?;
+        let top = words.number("top", SERIES, usize::MAX)?;
+        let store = self.data.store(0).map_err(broken)?;
+        let series = store.series(&source.name, &time, columns);
+        let mut width = columns;
+        let points = match Points::of_series(&series, store.tables(), view) {
+            Some(points) => {
+                width = series.columns;
+                time = series.start..series.start + series.step * series.columns as u64;
+                points
+            }
+            None => self.points(&source, view, &time)?,
+        };
+        let mut line = query::timeline(&points, &time, width, top);
+        line.unit = query::unit(&source, view);
+        let store = self.data.store(0).map_err(broken)?;
+        line.cpus = store.info().cpus;
+        for other in store.sources().into_iter().filter(|other| other.name != source.name) {
+            let series = store.series(&other.name, &time, columns);
+            let points = Points::of_series(&series, store.tables(), &View::default());
+            let values = points.map(|points| query::lane(&points, &time, width));
+            line.lanes.push(Lane {
+                source: other.name,
+                kind: "stacks",
+                unit: other.value.unit,
+                values: values.unwrap_or_default(),
+            });
+        }
+        line.marks = self.marks(&source, &time)?;
+        json(&line)
+    }
+
+    /// What happened to the recording itself.
+    fn marks(&mut self, source: &SourceInfo, time: &Range<u64>) -> Result<Vec<Mark>, Refusal> {
+        let store = self.data.store(0).map_err(broken)?;
+        let ms = |ns: u64| ns as f64 / 1e6;
+        let mark = |at, kind, text: &str| Mark { time: ms(at), kind, text: text.into(), end: None };
+        let mut marks = Vec::new();
+        let mut before: Option<u64> = None;
+        for span in store.spans() {
+            marks.push(mark(span.time.start, "start", "recording starts"));
+            if let Some(end) = before.filter(|end| span.time.start > end.saturating_add(GAP)) {
+                let text = "nothing was recorded".to_owned();
+                marks.push(Mark {
+                    time: ms(end),
+                    kind: "gap",
+                    text,
+                    end: Some(ms(span.time.start)),
+                });
+            }
+            if span.complete {
+                marks.push(mark(span.time.end, "stop", "recording ends"));
+            }
+            before = before.max(Some(span.time.end));
+        }
+        let stats = store.stats(&source.name, time);
+        for (from, hz) in &stats.rates {
+            let text = format!("sampled at {hz} Hz from here on");
+            marks.push(mark(store.time().start.saturating_add(*from), "rate", &text));
+        }
+        let shown = ms(time.start)..=ms(time.end);
+        marks.retain(|mark| {
+            shown.contains(&mark.time)
+                || mark.end.is_some_and(|end| end > *shown.start() && mark.time < *shown.end())
+        });
+        marks.sort_by(|a, b| a.time.total_cmp(&b.time));
+        marks.drain(..marks.len().saturating_sub(MARKS));
+        Ok(marks)
+    }
+
+    fn heatmap(&mut self, view: &View) -> Result<Vec<u8>, Refusal> {
+        let (source, time) = self.source(0, view)?;
+        let shown = query::heatmap_range(&time);
+        let points = self.points(&source, view, &(time.start.max(shown.start)..time.end))?;
+        let mut map = query::heatmap(&points, &shown);
+        map.unit = query::unit(&source, view);
+        json(&map)
+    }
+
+    fn flamegraph(&mut self, words: &Words) -> Result<Vec<u8>, Refusal> {
+        let nodes = words.number("nodes", NODES, query::BOXES_MAX)?;
+        let (unit, now, base) = self.weights(words)?;
+        let (names, scratch) = self.data.tree();
+        let base = base.as_deref();
+        let graph = query::flamegraph(names, &words.view, &now, base, nodes, self.until, scratch);
+        let mut graph = graph.map_err(refusal)?;
+        graph.unit = unit;
+        json(&graph)
+    }
+
+    fn table(&mut self, words: &Words) -> Result<Vec<u8>, Refusal> {
+        let limit = words.number("limit", ROWS, ROWS_MAX)?;
+        let (unit, now, base) = self.weights(words)?;
+        let Some((_, names)) = self.data.part(0) else { return Err(gone()) };
+        let mut table = query::table(names, &now, base.as_deref(), limit);
+        table.unit = unit;
+        json(&table)
+    }
+
+    fn sandwich(&mut self, words: &Words) -> Result<Vec<u8>, Refusal> {
+        let nodes = words.number("nodes", NODES, query::BOXES_MAX)?;
+        let name = words.text("function");
+        let name = name.ok_or_else(|| invalid("say which function: function=NAME"))?;
+        let (unit, now, base) = self.weights(words)?;
+        let Some((_, names)) = self.data.part(0) else { return Err(gone()) };
+        let sandwich = query::sandwich(names, &now, base.as_deref(), name, nodes, self.until);
+        let mut sandwich = sandwich.map_err(refusal)?;
+        sandwich.callers.unit.clone_from(&unit);
+        sandwich.callees.unit = unit;
+        json(&sandwich)
+    }
+
+    fn labels(&mut self, words: &Words) -> Result<Vec<u8>, Refusal> {
+        let limit = words.number("limit", VALUES, VALUES_MAX)?;
+        let label = words.label()?;
+        let view = View { by: Some(label), ..words.view.clone() };
+        let (source, time) = self.source(0, &view)?;
+        let weights = self.data.weights(0, &source, &view, &time, self.until)?;
+        json(&query::labels(&weights, label, limit))
+    }
+
+    fn export(&mut self, words: &Words) -> Result<Answer, Refusal> {
+        let named = |name: &str| output::find(name).ok_or_else(|| invalid("no such format"));
+        let format = words.text("format").unwrap_or_default();
+        let (output, content, end): (&dyn output::Output, _, _) = match format {
+            "svg" => (&output::Flamegraph, "image/svg+xml", "svg"),
+            "pprof" => (named(format)?, "application/octet-stream", "pb.gz"),
+            "folded" => (named(format)?, "text/plain; charset=utf-8", "folded"),
+            "speedscope" => (named(format)?, JSON, "speedscope.json"),
+            "firefox" => (named(format)?, JSON, "firefox.json"),
+            "json" => (named(format)?, JSON, "json"),
+            _ => {
+                let words = "say which format: svg, pprof, folded, speedscope, firefox or json";
+                return Err(invalid(words));
+            }
+        };
+        let (source, _) = self.source(0, &words.view)?;
+        let store = self.data.store(0).map_err(broken)?;
+        let nothing = || Refusal::new(Reason::Missing, "no samples match what was asked for");
+        if store.sources().is_empty() {
+            return Err(nothing());
+        }
+        let profile = store.profile(&words.view, output.detail()).map_err(broken)?;
+        if profile.samples.is_empty() {
+            return Err(nothing());
+        }
+        let mut bytes = Vec::new();
+        output.write(&profile, &words.view, &mut bytes).map_err(broken)?;
+        Ok(Answer { content, bytes, file: Some(format!("{}.{end}", source.name)) })
+    }
+
+    /// The source and the time of a view. Where nothing was recorded yet, a view of nothing is no
+    /// error.
+    fn source(&mut self, which: usize, view: &View) -> Result<(SourceInfo, Range<u64>), Refusal> {
+        let store = self.data.store(which).map_err(broken)?;
+        let source = match (&view.source, store.sources().is_empty()) {
+            (None, true) => SourceInfo::default(),
+            (name, _) => store
+                .source(name.as_deref())
+                .map_err(|error| Refusal::new(Reason::Missing, format!("{error:#}")))?,
+        };
+        if let Some(wanted) = &view.value_type
+            && *wanted != source.value.name
+            && !query::in_samples(view)
+        {
+            let words = format!("no type {wanted:?}; there is: samples, {}", source.value.name);
+            return Err(invalid(words));
+        }
+        let time = self.data.range(which, view);
+        Ok((source, time.map_err(|error| invalid(format!("{error:#}")))?))
+    }
+
+    /// What the view shows, and its base.
+    fn weights(&mut self, words: &Words) -> Result<Compared, Refusal> {
+        let (source, time) = self.source(0, &words.view)?;
+        let now = self.data.weights(0, &source, &words.view, &time, self.until)?;
+        let base = words.base.as_ref().map(|base| self.base(base)).transpose()?;
+        Ok((query::unit(&source, &words.view), now, base))
+    }
+
+    fn base(&mut self, base: &Base) -> Result<Arc<Weights>, Refusal> {
+        let which = usize::from(base.other);
+        if which >= self.data.stores() {
+            let words = "there is no other recording to compare with; rprof web NEW --base OLD";
+            return Err(invalid(words));
+        }
+        let (source, time) = self.source(which, &base.view)?;
+        self.data.weights(which, &source, &base.view, &time, self.until)
+    }
+
+    /// What a view shows of the samples of a stretch of time, one by one.
+    fn points(
+        &mut self,
+        source: &SourceInfo,
+        view: &View,
+        time: &Range<u64>,
+    ) -> Result<Points, Refusal> {
+        let mut samples = Vec::new();
+        let mut start = time.start;
+        while start < time.end {
+            if Instant::now() > self.until {
+                return Err(refusal(query::Error::TooLong));
+            }
+            let end = start.saturating_add(STRETCH).min(time.end);
+            let read =
+                self.data.samples(0, source, &(start..end), &mut |sample| samples.push(sample));
+            read.map_err(broken)?;
+            start = end;
+        }
+        self.data.names();
+        let Some((part, names)) = self.data.part(0) else { return Err(gone()) };
+        let lens = Lens::new(part, names, view, self.until).map_err(refusal)?;
+        let mut gather = Gather::new(lens);
+        samples.iter().for_each(|sample| gather.add(sample));
+        Ok(gather.finish())
+    }
+}
+
+/// The unit of values, what a view shows, and its base.
+type Compared = (String, Arc<Weights>, Option<Arc<Weights>>);
+
+fn touches(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+fn gone() -> Refusal {
+    Refusal::new(Reason::Broken, "the recording is gone")
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(value).map_err(|error| broken(error.into()))
+}

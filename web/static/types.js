@@ -1,0 +1,129 @@
+/*
+ * What the server answers, as JSDoc types: docs/api.md in types. Times are ms since the Unix epoch,
+ * values in the unit of the source. Nothing here runs.
+ */
+
+/**
+ * One source of a recording.
+ * @typedef {object} Source
+ * @property {string} name
+ * @property {string} [kind] stacks, latency or events
+ * @property {string} [event] what made the samples, such as cpu-clock
+ * @property {number} [frequency] samples a second and CPU
+ * @property {{name: string, unit: string}} value
+ */
+
+/**
+ * A recording or a store of them: the answer of /api/recording.
+ * @typedef {object} Recording
+ * @property {string} [rprof] version that recorded
+ * @property {string} [host]
+ * @property {string} [kernel]
+ * @property {string} [architecture]
+ * @property {number} cpus
+ * @property {string} [target]
+ * @property {number} start
+ * @property {number} end
+ * @property {boolean} live true while it grows
+ * @property {Source[]} sources
+ * @property {string[]} labels what stacks can be grouped and filtered by
+ * @property {string[]} remarks
+ * @property {{start: number, end: number} | null} [base] the other recording
+ */
+
+/**
+ * How much a view can be trusted: the answer of /api/stats.
+ * @typedef {object} Stats
+ * @property {number} samples
+ * @property {number} lost
+ * @property {number} truncated
+ * @property {number} incomplete
+ * @property {Record<string, number>} [unwind_failed] by reason
+ * @property {number} [kernel_failed]
+ * @property {number} [unnamed]
+ * @property {Record<string, number>} [missed] what was turned away at a limit
+ * @property {number} complete share of samples whose stack is complete, 0 to 1
+ * @property {{from: number, hz: number}[]} [rates]
+ * @property {{cpu_seconds?: number, bpf_seconds?: number, cpu_share?: number, rss_bytes?: number}} [self]
+ */
+
+/** @typedef {{name: string, total: number, values: number[]}} Series */
+
+/**
+ * Another source below the time line. Stacks have `values`, latency `p50` and `p99`, events `marks`.
+ * @typedef {object} Lane
+ * @property {string} source
+ * @property {string} kind
+ * @property {string} [unit]
+ * @property {number[]} [values]
+ * @property {(number | null)[]} [p50]
+ * @property {(number | null)[]} [p99]
+ * @property {Mark[]} [marks]
+ */
+
+/** @typedef {{time: number, kind: string, text: string, end?: number}} Mark */
+
+/**
+ * Values by time: the answer of /api/timeline.
+ * @typedef {object} Timeline
+ * @property {number} start
+ * @property {number} step
+ * @property {string} unit
+ * @property {number} cpus
+ * @property {Series[]} series
+ * @property {number[]} other
+ * @property {Lane[]} lanes
+ * @property {Mark[]} marks
+ */
+
+/**
+ * A column a second, a row a fraction of it: the answer of /api/heatmap.
+ * @typedef {object} Heatmap
+ * @property {number} start
+ * @property {number} seconds
+ * @property {number} rows
+ * @property {string} unit
+ * @property {number[]} values column by column
+ */
+
+/**
+ * A flame graph as flat arrays in depth-first order: the answer of /api/flamegraph.
+ * @typedef {object} Flamegraph
+ * @property {string} unit
+ * @property {number} total
+ * @property {number} [samples]
+ * @property {number} [pruned] share of the total that is in boxes of kind `other`
+ * @property {string[]} names
+ * @property {string[]} kinds
+ * @property {string[]} modules
+ * @property {string[]} files
+ * @property {{name: number[], kind: number[], module: number[], file: number[], line: number[]}} functions
+ * @property {{depth: number[], function: number[], total: number[], self: number[], base?: number[], z?: number[]}} tree
+ * @property {number} [base_total]
+ * @property {number} [base_samples]
+ */
+
+/**
+ * @typedef {object} TableRow
+ * @property {string} name
+ * @property {string} kind
+ * @property {string} module
+ * @property {number} self
+ * @property {number} total
+ * @property {number} [base_self]
+ * @property {number} [base_total]
+ * @property {number} [z]
+ * @property {boolean} [significant]
+ */
+
+/**
+ * The answer of /api/table.
+ * @typedef {object} Table
+ * @property {string} unit
+ * @property {number} total
+ * @property {number} [samples]
+ * @property {number} [base_total]
+ * @property {TableRow[]} functions
+ */
+
+export {};
