@@ -5,13 +5,14 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 INFERNO := $(TARGET)/bench
 
-.PHONY: help demo test bench kernels build fmt
+.PHONY: help demo test bench soak kernels build fmt
 
 help:
-	@echo 'make demo   build, record this machine for 5 s, leave a flame graph and a pprof file'
+	@echo 'make demo   build, record this machine for 5 s, leave a flame graph and a pprof file, open the viewer'
 	@echo 'make build  build target/release/rprof'
 	@echo 'make test   all that CI runs: format, lints, documentation, tests'
 	@echo 'make bench  cost beside perf and libbpf-tools, as a table and JSON; BENCH=--quick for a first look'
+	@echo 'make soak   the agent for ten minutes, with 100 processes a second that come and go'
 	@echo 'make kernels KERNELS="vmlinuz ..."  boot other kernels in QEMU and record there; see tests/kernels/README.md'
 	@echo 'make fmt    format Rust and C'
 
@@ -31,6 +32,8 @@ test:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	cargo test --locked --workspace
+	cd web && npm ci --silent --no-audit --no-fund && npx --no tsc
+	RPROF=$(abspath $(TARGET))/debug/rprof node --test web/tests/*.test.js
 
 bench: build
 	@scripts/setup bench
@@ -38,6 +41,16 @@ bench: build
 		cargo install inferno --version 0.12.8 --locked --root $(INFERNO)
 	@scripts/root python3 bench/bench.py --rprof $(TARGET)/release/rprof \
 		--inferno $(INFERNO)/bin --out $(TARGET)/bench $(BENCH)
+	rm -rf $(TARGET)/bench/store
+	cargo run --release --locked --example store -- generate $(TARGET)/bench/store
+	cargo run --release --locked --example store -- measure $(TARGET)/bench/store
+	@scripts/root python3 bench/agent.py --rprof $(TARGET)/release/rprof --out $(TARGET)/bench
+	@cd web && npm ci --silent --no-audit --no-fund
+	@scripts/root node bench/viewer.mjs --rprof $(TARGET)/release/rprof
+
+soak:
+	@scripts/setup build
+	SOAK=600 cargo test --release --locked --test agent -- --exact soak::processes_come_and_go --nocapture
 
 kernels: build
 	@tests/kernels/run $(TARGET)/release/rprof $(KERNELS)

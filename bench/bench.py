@@ -2,12 +2,14 @@
 """Measures rprof beside perf and libbpf-tools' profile: `make bench`.
 
 All tools record the same load in turn, in one run, and the medians are reported with the least and
-the most. Two measurements:
+the most. Three measurements:
 
 - cost: the whole machine with every CPU busy, from the start of the recorder to the finished SVG.
   The load stands still (SIGSTOP) from the end of the recording on, so the end is that of an
   otherwise idle machine;
-- loss: the share of a CPU that a pinned loop loses to a recorder, and to nothing but that.
+- loss: the share of a CPU that a pinned loop loses to a recorder, and to nothing but that;
+- unwinding: complete stacks of real programs, BPF time by depth, building of tables; see
+  unwinding.py.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from typing import Dict, List, Optional
 import process
 import table
 import tools
+import unwinding
 from process import Child, Cost
 from tools import Clocks, Tool
 
@@ -95,16 +98,17 @@ def measure_cost(tool: Tool, hertz: int, seconds: float, load: Load) -> Dict[str
             raise process.Failed(f"{tool.name} drew nothing")
         facts = {**watched, **tool.facts(folder, started)}
     whole: Cost = recording + drawing
-    samples = max(1.0, facts["samples"])
-    return {
+    figures = {
         **facts,
         "cpu_seconds": whole.cpu_seconds,
         "record_cpu_seconds": recording.cpu_seconds,
         "draw_cpu_seconds": drawing.cpu_seconds,
         "peak_rss_mb": whole.peak_rss_bytes / 1e6,
         "end_to_svg_seconds": done - ended,
-        "bytes_a_sample": facts["bytes"] / samples,
     }
+    if facts.get("samples"):
+        figures["bytes_a_sample"] = facts["bytes"] / facts["samples"]
+    return figures
 
 
 def measure_loss(tool: Optional[Tool], hertz: int, seconds: float, binaries: Path) -> Dict[str, float]:
@@ -144,6 +148,7 @@ class Bench:
         self.tools, self.missing = tools.find(options.rprof, options.inferno, options.profile)
         self.cost: Dict[str, Runs] = {}
         self.loss: Dict[str, Runs] = {}
+        self.unwinding: Dict[str, object] = {}
 
     def compile(self) -> None:
         flags = ["-O2", "-Wall", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]
@@ -167,6 +172,9 @@ class Bench:
                     self.keep(self.loss, hertz, name, lambda: measure_loss(
                         other, hertz, self.options.seconds / 4, self.binaries))
 
+        say(f"unwinding, load {load_average()}")
+        self.unwinding = unwinding.measure(self.options, self.missing)
+
     def keep(self, into: Dict[str, Runs], hertz: int, name: str, measure) -> None:
         """Measures, and goes on with the next tool where one fails."""
         say(f"  {name}, {hertz} Hz, {'cost' if into is self.cost else 'loss'}")
@@ -187,6 +195,7 @@ class Bench:
             "remarks": {tool.name: tool.remark for tool in self.tools if tool.remark},
             "cost": self.cost,
             "loss": self.loss,
+            "unwinding": self.unwinding,
         }
 
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Load for a profiler: keeps one CPU busy with 64 stacks of 12 to 28 frames, which it walks through
- * for 2 ms each. Two of these with different numbers have no stack in common.
+ * for 2 ms each; or, if told a depth, with stacks that are all that deep. Two of these with
+ * different numbers have no stack in common.
  *
- *   spin CPU NUMBER
+ *   spin CPU NUMBER [DEPTH]
  */
 #define _GNU_SOURCE
 #include <sched.h>
@@ -59,8 +60,11 @@ int main(int argc, char **argv)
 {
 	cpu_set_t cpus;
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: spin CPU NUMBER\n");
+	/* work, main, two of libc's and _start are in each. */
+	int depth = argc > 3 ? atoi(argv[3]) - 5 : 0;
+
+	if (argc < 3 || depth < 0) {
+		fprintf(stderr, "usage: spin CPU NUMBER [DEPTH]\n");
 		return 2;
 	}
 	CPU_ZERO(&cpus);
@@ -72,6 +76,6 @@ int main(int argc, char **argv)
 	for (uint64_t round = 0;; round = (round + 1) % 64) {
 		uint64_t way = (round + 64 * (uint64_t)atoi(argv[2]) + 1) * 0x9e3779b97f4a7c15ULL;
 
-		call(way, 8 + round % 17, now() + 2000000);
+		call(way, depth ? depth : 8 + (int)(round % 17), now() + 2000000);
 	}
 }

@@ -3,6 +3,8 @@
 from statistics import median
 from typing import Dict, List
 
+import unwinding
+
 # Key, what it is, digits after the point.
 COST = [
     ("cpu_seconds", "CPU s, start to finished SVG", 3),
@@ -63,6 +65,7 @@ def draw(result: Dict) -> str:
         out += ["", *lines(f"cost at {hertz} Hz", COST, runs)]
     for hertz, runs in result["loss"].items():
         out += ["", *lines(f"loss at {hertz} Hz", LOSS, runs)]
+    out += unwinding.lines(result["unwinding"])
     notes = [f"{name}: {remark}" for name, remark in result["remarks"].items()]
     out += ["", *notes, *result["missing"]] if notes or result["missing"] else []
     return "\n".join(out) + "\n"

@@ -49,12 +49,13 @@ class Rprof(Tool):
     """What is to be measured."""
 
     name = "rprof"
+    options: List[str] = []
 
     def __init__(self, binary: Path) -> None:
         self.binary = binary
 
     def record(self, hertz: int) -> Command:
-        return [self.binary, "record", "-F", str(hertz)]
+        return [self.binary, "record", "-F", str(hertz), *self.options]
 
     def draw(self, folder: Path) -> Cost:
         return process.run([self.binary, "flamegraph"], folder, folder / SVG)
@@ -74,6 +75,13 @@ class Rprof(Tool):
         if first is not None:
             facts["first_ms"] = (report["info"]["start"] + first - started.real) / 1e6
         return facts
+
+
+class FramePointers(Rprof):
+    """The same without unwind tables: what those cost is the difference."""
+
+    name = "rprof, frame pointers only"
+    options = ["--frame-pointers"]
 
 
 def first_window(recording: Path) -> Optional[int]:
@@ -118,6 +126,36 @@ class Perf(Tool):
         return facts
 
 
+class PerfDwarf(Perf):
+    """perf with a copy of 8 KB of each stack, which it unwinds afterwards."""
+
+    name = "perf --call-graph dwarf"
+
+    def record(self, hertz: int) -> Command:
+        clock = ["-k", "CLOCK_MONOTONIC"]
+        return ["perf", "record", "-F", str(hertz), "-e", "cpu-clock", "--call-graph", "dwarf", "-a",
+                *clock]
+
+
+class Lightswitch(Tool):
+    """Unwinds by tables in BPF too, and draws by itself when it ends."""
+
+    name = "lightswitch"
+    remark = "keeps no recording, and does not tell how many samples it took"
+
+    def __init__(self, binary: Path) -> None:
+        self.binary = binary
+
+    def record(self, hertz: int) -> Command:
+        return [self.binary, "--sample-freq", str(hertz), "--profile-name", SVG]
+
+    def draw(self, folder: Path) -> Cost:
+        return Cost()
+
+    def facts(self, folder: Path, started: Clocks) -> Dict[str, float]:
+        return {}
+
+
 class Libbpf(Tool):
     """`profile` of libbpf-tools, which prints folded stacks when it ends."""
 
@@ -153,7 +191,7 @@ class Libbpf(Tool):
 
 def find(rprof: Path, inferno: Path, profile: Optional[str]) -> "tuple[List[Tool], List[str]]":
     """The tools that are here, and what is said of those that are not."""
-    tools: List[Tool] = [Rprof(rprof)]
+    tools: List[Tool] = [Rprof(rprof), FramePointers(rprof)]
     missing: List[str] = []
     if not (inferno / "inferno-flamegraph").exists():
         missing.append(
@@ -162,7 +200,7 @@ def find(rprof: Path, inferno: Path, profile: Optional[str]) -> "tuple[List[Tool
         )
         return tools, missing
     if shutil.which("perf"):
-        tools.append(Perf(inferno))
+        tools += [Perf(inferno), PerfDwarf(inferno)]
     else:
         missing.append("perf: not installed (Debian: linux-perf, Ubuntu: linux-tools-generic)")
     # Debian's package has it from bcc 0.27 on; Fedora's has it under the second name. Not from the
@@ -173,4 +211,12 @@ def find(rprof: Path, inferno: Path, profile: Optional[str]) -> "tuple[List[Tool
         tools.append(Libbpf(Path(binary), inferno))
     else:
         missing.append("libbpf-tools' profile, or bpftool: not installed (--profile PATH names one)")
+    lightswitch = shutil.which("lightswitch") or shutil.which("lightswitch", path=str(inferno))
+    if lightswitch:
+        tools.append(Lightswitch(Path(lightswitch)))
+    else:
+        missing.append(
+            "lightswitch: not installed: cargo install lightswitch --version 0.7.0 --locked "
+            f"--root {inferno.parent}"
+        )
     return tools, missing

@@ -6,6 +6,7 @@
 //!                                         symbolizer             └── view: query, merge
 //! ```
 //!
+//! `session` drives the left half of it for `record` and for the `agent`, which does so for days.
 //! Capture and reading meet only in the store: whatever reads a recording needs no privilege, no
 //! BPF and none of the machine's files. The modules, in the order of the flow:
 
@@ -27,7 +28,13 @@ pub mod store;
 
 pub mod output;
 
+pub mod query;
+
+pub mod viewer;
+
 pub mod session;
+
+pub mod agent;
 
 pub mod doctor;
 

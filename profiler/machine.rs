@@ -1,6 +1,6 @@
 //! Facts about this machine that several parts need.
 
-use std::fs;
+use std::{fs, sync::OnceLock};
 
 use anyhow::{Context, Result, bail};
 
@@ -61,15 +61,28 @@ pub fn peak_rss() -> u64 {
     usage.map_or(0, |usage| usage.max_rss() as u64 * 1024)
 }
 
-/// The most threads that name frames and build tables: more would only need more memory at once.
-const WORKERS_MAX: usize = 4;
+/// Resident memory of this process now, bytes; 0 if it is not known.
+pub fn rss() -> u64 {
+    // proc(5): the second number of statm is the resident set, in pages.
+    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 =
+        text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
+    pages * rustix::param::page_size() as u64
+}
 
-/// Starts the threads that rayon's calls run on.
+/// The most threads that name frames and build tables: more would only need more memory at once.
+pub const WORKERS_MAX: usize = 4;
+
+/// Starts the threads that rayon's calls run on, at most `most`, unless there are some.
 ///
 /// # Errors
 /// No more threads are allowed.
-pub fn start_workers() -> Result<()> {
-    let count = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+pub fn start_workers(most: usize) -> Result<()> {
+    static STARTED: OnceLock<()> = OnceLock::new();
+    if STARTED.set(()).is_err() {
+        return Ok(());
+    }
+    let count = std::thread::available_parallelism().map_or(1, usize::from).min(most);
     rayon::ThreadPoolBuilder::new()
         .num_threads(count)
         .thread_name(|_| "rprof-work".into())
@@ -82,6 +95,17 @@ pub fn start_workers() -> Result<()> {
 /// stays as it is.
 pub fn run_ahead() {
     let _ = rustix::process::setpriority_process(None, NICE);
+}
+
+/// Lets all threads of this process run ahead: it is about to end, and somebody waits for that.
+pub fn run_all_ahead() {
+    for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        let thread = task.file_name().to_str().and_then(|name| name.parse().ok());
+        // The system call takes threads for processes (setpriority(2), under BUGS).
+        if let Some(thread) = thread.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::setpriority_process(Some(thread), NICE);
+        }
+    }
 }
 
 /// Ahead of everything that did not ask for the same, and behind what is in real time.

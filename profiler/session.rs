@@ -1,64 +1,86 @@
 //! A recording session: drains the kernel, resolves, and writes, until it is told to stop.
 //!
 //! All that can fail for want of a privilege, a kernel feature or a place to write fails in
-//! [`Session::open`], before anything is measured.
+//! [`Session::open`], before anything is measured. One session may write one recording after the
+//! other: [`Session::begin`] starts the next without a sample lost between the two.
 
-use std::{os::fd::BorrowedFd, path::PathBuf, time::Duration};
+use std::{os::fd::BorrowedFd, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::{
     bpf::RunTimeStats,
-    collector::{Batch, TaskEvents},
+    collector::{Batch, TaskEvent, TaskEvents},
     machine,
-    model::{Info, SourceInfo, Stats, UnwindTables as Tables},
-    resolve::Resolver,
-    sources::{self, Options, POLL_MS, Stream},
+    model::{Info, Overhead, SourceInfo, Stats, UnwindTables},
+    resolve::{Limits, Resolver},
+    sources::{self, Options, Stream},
     store::{SourceState, Writer},
     unwind::Loader,
 };
 
-/// How often what was recorded is made durable: what a kill -9 can cost at most.
-const COMMIT_NS: u64 = 1_000_000_000;
+/// How long a recording that ends for another to begin may wait for tables and names. Meanwhile
+/// samples of the next are read, but not resolved.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often, at most, frames are named that came meanwhile. Asking a file again costs much the same
-/// whatever the number of frames, and most frames come in the first seconds: so the intervals grow
-/// up to this.
-const NAMING_NS_MAX: u64 = 4_000_000_000;
-
-/// What to record, and where to.
+/// What to record.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Source.
-    pub source: String,
-    /// What the source is told.
+    /// Sources.
+    pub sources: Vec<String>,
+    /// What they are told.
     pub options: Options,
-    /// Whom it watches, in words.
+    /// Whom they watch, in words.
     pub target: String,
     /// Locked kernel memory that unwind tables may take, bytes.
     pub table_bytes: u64,
-    /// Where the recording goes.
-    pub path: PathBuf,
+    /// Limits on our own memory.
+    pub limits: Limits,
+    /// Threads that name frames and build tables.
+    pub workers: usize,
+    /// How often what was recorded is made durable: what a kill -9 can cost at most.
+    pub commit: Duration,
+    /// How long to wait at most until there is something to read.
+    pub poll: Duration,
+    /// How often, at most, frames are named that came meanwhile. Asking a file again costs much the
+    /// same whatever the number of frames, and most frames come in the first seconds: so the
+    /// intervals grow up to this.
+    pub naming: Duration,
+    /// Whether a recording without any sample is kept.
+    pub keep_empty: bool,
 }
+
+type Streams = Vec<Box<dyn Stream>>;
 
 /// A recording at work.
 pub struct Session {
-    stream: Box<dyn Stream>,
+    plan: Plan,
+    streams: Streams,
     tasks: TaskEvents,
     resolver: Resolver,
-    writer: Writer,
+    /// None while there is no place to write to.
+    writer: Option<Writer>,
     info: Info,
-    source: SourceInfo,
-    /// Kernel accounting of BPF time; none where it is not allowed.
-    run_time: Option<RunTimeStats>,
+    sources: Vec<SourceInfo>,
+    /// Keeps the kernel's accounting of BPF time on; none where that is not allowed, and sources
+    /// give what they know themselves.
+    _run_time: Option<RunTimeStats>,
+    /// What was read and belongs to the next recording.
     batch: Batch,
+    events: Vec<TaskEvent>,
+    /// What the kernel had counted when the recording began, by source.
+    before: Vec<Stats>,
+    /// Changes of the rate: ns since the recording's start, and Hz.
+    rates: Vec<(u64, u64)>,
     /// CLOCK_MONOTONIC, ns.
     start: u64,
     committed: u64,
     /// When frames are to be named next, and the interval until then.
     name_next: u64,
-    naming_ns: u64,
+    naming: Duration,
+    /// Samples that there was no place to write to, since a recording last told of them.
+    unwritten: u64,
 }
 
 /// What a recording came to.
@@ -66,24 +88,27 @@ pub struct Session {
 pub struct Summary {
     /// Facts.
     pub info: Info,
-    /// Counts.
+    /// Counts of its first source.
     pub stats: Stats,
 }
 
 impl Session {
-    /// Loads and checks everything. Nothing is measured yet.
+    /// Loads and checks everything. Nothing is measured yet. `writer` makes the recording's file,
+    /// once it is known that this machine allows recording; `why` says why it is begun, if an agent
+    /// does.
     ///
     /// # Errors
     /// Says what is missing, and how to get it.
-    pub fn open(plan: &Plan) -> Result<Self> {
-        let source = sources::find(&plan.source)?;
+    pub fn open(plan: Plan, why: &str, writer: impl FnOnce() -> Result<Writer>) -> Result<Self> {
+        let sources: Result<Vec<_>> = plan.sources.iter().map(|name| sources::find(name)).collect();
+        let sources = sources?;
         plan.options.target.check()?;
         crate::doctor::check_recording()?;
         // Now, so that its threads do not inherit that we run ahead.
-        machine::start_workers()?;
-        let writer = Writer::create(&plan.path)?;
-        match Self::open_stream(plan, source) {
-            Ok((stream, tasks, resolver)) => {
+        machine::start_workers(plan.workers)?;
+        let writer = writer()?;
+        match Self::open_streams(&plan, &sources) {
+            Ok((streams, tasks, resolver)) => {
                 let (host, kernel, architecture) = machine::uname();
                 let info = Info {
                     version: env!("CARGO_PKG_VERSION").into(),
@@ -92,21 +117,27 @@ impl Session {
                     architecture,
                     cpus: machine::online_cpus()?.len() as u32,
                     target: plan.target.clone(),
+                    begun_by: why.into(),
                     ..Info::default()
                 };
                 Ok(Self {
-                    source: stream.info(),
-                    stream,
+                    sources: Vec::new(),
+                    streams,
                     tasks,
                     resolver,
-                    writer,
+                    writer: Some(writer),
                     info,
-                    run_time: RunTimeStats::enable().ok(),
+                    _run_time: RunTimeStats::enable().ok(),
                     batch: Batch::default(),
+                    events: Vec::new(),
+                    before: vec![Stats::default(); sources.len()],
+                    rates: Vec::new(),
                     start: 0,
                     committed: 0,
                     name_next: 0,
-                    naming_ns: COMMIT_NS / 2,
+                    naming: plan.commit / 2,
+                    unwritten: 0,
+                    plan,
                 })
             }
             Err(error) => {
@@ -116,37 +147,43 @@ impl Session {
         }
     }
 
-    fn open_stream(
+    fn open_streams(
         plan: &Plan,
-        source: &dyn sources::Source,
-    ) -> Result<(Box<dyn Stream>, TaskEvents, Resolver)> {
-        let stream = source.open(&plan.options)?;
-        let loader = Loader::new(stream.unwind_maps()?, plan.table_bytes)?;
-        Ok((stream, TaskEvents::open()?, Resolver::new(loader)?))
+        sources: &[&dyn sources::Source],
+    ) -> Result<(Streams, TaskEvents, Resolver)> {
+        let streams: Result<Vec<_>> =
+            sources.iter().map(|source| source.open(&plan.options)).collect();
+        let streams = streams?;
+        let first = streams.first().context("no source to record")?;
+        let loader = Loader::new(first.unwind_maps()?, plan.table_bytes)?;
+        let resolver = Resolver::new(loader, streams.len(), &plan.limits)?;
+        Ok((streams, TaskEvents::open()?, resolver))
     }
 
-    /// Begins to measure.
+    /// Begins to measure. It is `unix_ns` now (since the Unix epoch).
     ///
     /// # Errors
     /// The kernel refuses to attach.
-    pub fn start(&mut self) -> Result<()> {
-        self.start = machine::monotonic_ns();
-        self.committed = self.start;
-        self.info.start = machine::unix_ns();
-        self.resolver.set_start(self.start);
+    pub fn start(&mut self, unix_ns: u64) -> Result<()> {
+        self.starts_at(machine::monotonic_ns(), unix_ns);
         machine::run_ahead();
-        self.stream.start()
+        self.streams.iter_mut().try_for_each(|stream| stream.start())
     }
 
-    /// Waits for the kernel to have something, for one of `others` to become readable, or for a
-    /// quarter of a second; then takes in what there is.
+    /// Waits for the kernel to have something, for one of `others` to become readable, or for
+    /// `timeout`; then takes in what there is.
     ///
     /// # Errors
-    /// The recording cannot be written; what was written before stays readable.
-    pub fn step(&mut self, others: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
-        let timeout = timeout.as_millis().min(POLL_MS.into()) as u16;
-        let mut fds: Vec<PollFd<'_>> = [self.stream.wakeup_fd(), self.resolver.wakeup_fd()]
-            .into_iter()
+    /// The kernel refuses something.
+    pub fn wait(&mut self, others: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
+        let timeout = timeout.min(self.plan.poll).min(self.until_commit());
+        // Upwards, or the last part of a millisecond would be spent going round.
+        let timeout = timeout.as_nanos().div_ceil(1_000_000).min(60_000) as u16;
+        let mut fds: Vec<PollFd<'_>> = self
+            .streams
+            .iter()
+            .map(|stream| stream.wakeup_fd())
+            .chain([self.resolver.wakeup_fd()])
             .chain(self.tasks.wakeup_fds())
             .chain(others.iter().copied())
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
@@ -155,96 +192,283 @@ impl Session {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error).context("cannot wait for samples"),
         }
-        self.drain()?;
-        if machine::monotonic_ns() >= self.committed + COMMIT_NS {
-            let renewed = self.tasks.follow_cpus()?;
-            self.stream.follow_cpus(&renewed)?;
-            if self.committed >= self.name_next {
-                self.resolver.name(&mut *self.stream, false)?;
-                self.naming_ns = (2 * self.naming_ns).min(NAMING_NS_MAX);
-                self.name_next = self.committed + self.naming_ns;
-            }
-            self.commit()?;
+        self.drain()
+    }
+
+    /// How long until [`Session::commit`] is due.
+    pub fn until_commit(&self) -> Duration {
+        let next = self.committed + self.plan.commit.as_nanos() as u64;
+        Duration::from_nanos(next.saturating_sub(machine::monotonic_ns()))
+    }
+
+    /// Does what is to be done now and then, before [`Session::commit`]: follows CPUs that come and
+    /// go, and names frames.
+    ///
+    /// # Errors
+    /// The kernel refuses an event.
+    pub fn keep_up(&mut self) -> Result<()> {
+        let renewed = self.tasks.follow_cpus()?;
+        self.streams.iter_mut().try_for_each(|stream| stream.follow_cpus(&renewed))?;
+        let ask = self.committed >= self.name_next;
+        self.resolver.name(&mut *self.streams[0], ask);
+        if ask {
+            self.naming = (2 * self.naming).min(self.plan.naming);
+            self.name_next = self.committed + self.naming.as_nanos() as u64;
         }
         Ok(())
     }
 
-    /// Time since the start, ns.
+    /// Makes durable what was recorded so far.
+    ///
+    /// # Errors
+    /// The recording cannot be written; what was written before stays readable.
+    pub fn commit(&mut self) -> Result<()> {
+        let stats = self.stats_since(&self.counted());
+        self.write(machine::monotonic_ns(), &stats)
+    }
+
+    /// Seals the recording, and begins the next, in the file that `writer` makes for a start at this
+    /// time (ns since the Unix epoch). Samples go to the one or the other by their time.
+    ///
+    /// # Errors
+    /// The next recording cannot be made: samples are counted as not written until this is called
+    /// again. That the one before cannot be completed is logged; what was written of it before
+    /// stays readable.
+    pub fn begin(
+        &mut self,
+        unix_ns: u64,
+        why: &str,
+        writer: impl FnOnce() -> Result<Writer>,
+    ) -> Result<()> {
+        let was_writing = self.is_writing();
+        let now = machine::monotonic_ns();
+        let counted = self.counted();
+        self.read()?;
+        let samples = std::mem::take(&mut self.batch.samples);
+        let events = std::mem::take(&mut self.events);
+        let (samples, later) = samples.into_iter().partition(|sample| sample.time <= now);
+        let (events, later_events) = events.into_iter().partition(|event| event.time <= now);
+        (self.batch.samples, self.events) = (samples, events);
+        self.resolve()?;
+        (self.batch.samples, self.events) = (later, later_events);
+        match self.seal(now, Some(&counted), PATIENCE) {
+            // It told of those.
+            Ok(_) if was_writing => self.unwritten = 0,
+            Ok(_) => {}
+            Err(error) => tracing::error!("the recording is not complete: {error:#}"),
+        }
+        self.before = counted;
+        self.info.begun_by = why.into();
+        self.starts_at(now, unix_ns);
+        self.writer = None;
+        self.writer = Some(writer()?);
+        Ok(())
+    }
+
+    /// Gives the recording up: what is in it stays readable, and what comes is counted as not
+    /// written until [`Session::begin`] is called.
+    pub fn abandon(&mut self) {
+        self.writer = None;
+    }
+
+    /// True while there is a place to write to.
+    pub fn is_writing(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Samples at another rate from now on.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn set_rate(&mut self, frequency: u64) -> Result<()> {
+        self.streams.iter_mut().try_for_each(|stream| stream.set_rate(frequency))?;
+        self.rates.push((machine::monotonic_ns() - self.start, frequency));
+        Ok(())
+    }
+
+    /// Drops what can be had again, to save memory.
+    pub fn drop_caches(&mut self) {
+        self.resolver.drop_caches();
+    }
+
+    /// What the recording's tables take, bytes.
+    pub fn table_bytes(&self) -> usize {
+        self.resolver.tables().bytes()
+    }
+
+    /// Time since the start of the recording, ns.
     pub fn elapsed(&self) -> u64 {
         machine::monotonic_ns() - self.start
     }
 
-    /// What was counted so far.
-    pub fn stats(&self) -> Stats {
-        let mut stats = Stats::default();
-        self.stream.count(&mut stats);
-        stats.overhead.cpu_seconds = machine::cpu_seconds();
-        stats.overhead.peak_rss_bytes = machine::peak_rss();
-        stats.truncated += self.resolver.truncated();
-        for (&reason, &count) in self.resolver.failed() {
-            stats.unwind_failed.insert(reason.into(), count);
+    /// What all recordings cost so far, and we before them.
+    pub fn overhead(&self) -> Overhead {
+        let mut sum = Overhead { cpu_seconds: machine::cpu_seconds(), ..Overhead::default() };
+        for stats in self.counted() {
+            sum.bpf_ns += stats.overhead.bpf_ns;
+            sum.bpf_runs += stats.overhead.bpf_runs;
         }
+        sum
+    }
+
+    /// Size of the recording's file, bytes; 0 if it is not known.
+    pub fn bytes(&self) -> u64 {
+        self.writer.as_ref().map_or(0, Writer::bytes)
+    }
+
+    /// What was counted so far, of the first source.
+    pub fn stats(&self) -> Stats {
+        self.stats_since(&self.counted()).swap_remove(0)
+    }
+
+    /// Takes in what is left, names it as far as `patience` goes, and seals the recording. Where a
+    /// recording without any sample is not kept, the summary tells.
+    ///
+    /// # Errors
+    /// The recording cannot be written; what was written before stays readable.
+    pub fn finish(mut self, patience: Duration) -> Result<Summary> {
+        machine::run_all_ahead();
+        self.streams.iter_mut().for_each(|stream| stream.stop());
+        self.drain()?;
+        let stats = self.seal(machine::monotonic_ns(), None, patience)?;
+        Ok(Summary { info: self.info, stats })
+    }
+
+    fn starts_at(&mut self, monotonic: u64, unix: u64) {
+        (self.start, self.committed, self.info.start) = (monotonic, monotonic, unix);
+        (self.info.duration, self.info.complete) = (0, false);
+        self.sources = self.streams.iter().map(|stream| stream.info()).collect();
+        self.rates.clear();
+        self.name_next = 0;
+        self.naming = self.plan.commit / 2;
+        self.resolver.begin(monotonic);
+    }
+
+    /// Completes the recording, which ends now. `counted` is what was counted until then.
+    fn seal(&mut self, now: u64, counted: Option<&[Stats]>, patience: Duration) -> Result<Stats> {
+        let Self { streams, tasks, batch, events, .. } = self;
+        let mut meanwhile = |streams: &mut [Box<dyn Stream>]| read(streams, tasks, batch, events);
+        self.resolver.complete(streams, patience, &mut meanwhile)?;
+        self.info.complete = true;
+        let stats = match counted {
+            Some(counted) => self.stats_since(counted),
+            None => self.stats_since(&self.counted()),
+        };
+        self.write(now, &stats)?;
+        let first = stats.into_iter().next().unwrap_or_default();
+        if let Some(writer) = self.writer.take() {
+            if first.samples == 0 && !self.plan.keep_empty {
+                writer.discard();
+            } else {
+                writer.finish()?;
+            }
+        }
+        Ok(first)
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        self.read()?;
+        self.resolve()
+    }
+
+    fn read(&mut self) -> Result<()> {
+        read(&mut self.streams, &mut self.tasks, &mut self.batch, &mut self.events)
+    }
+
+    fn resolve(&mut self) -> Result<()> {
+        let (batch, events) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.events));
+        self.resolver.add(batch, events, &mut self.streams)
+    }
+
+    fn write(&mut self, now: u64, stats: &[Stats]) -> Result<()> {
+        self.committed = now;
+        self.info.duration = now - self.start;
+        let mut samples: Vec<_> =
+            (0..self.sources.len()).map(|number| self.resolver.take_samples(number)).collect();
+        let named = self.resolver.take_named();
+        let count = samples.iter().map(|samples| samples.len() as u64).sum::<u64>();
+        let Some(writer) = &mut self.writer else {
+            self.unwritten += count;
+            return Ok(());
+        };
+        let mut states: Vec<_> = (self.sources.iter().zip(stats).zip(&mut samples))
+            .map(|((info, stats), samples)| SourceState { info, stats, samples })
+            .collect();
+        let written = writer.commit(&self.info, &mut states, self.resolver.tables(), &named);
+        if written.is_err() {
+            self.unwritten += count;
+        }
+        written.with_context(|| self.how_far())
+    }
+
+    /// What the kernel, and this process, counted since they began, by source.
+    fn counted(&self) -> Vec<Stats> {
         let tables = self.resolver.tables_in_kernel();
-        stats.tables = Tables { files: tables.files, rows: tables.rows, bytes: tables.bytes };
-        let lost = [
+        let turned_away = [
             ("processes without tables", tables.refused),
             ("unwind tables evicted", tables.evicted),
             ("process events lost", self.tasks.lost),
         ];
-        for (what, count) in self.resolver.missed().chain(lost).filter(|&(_, count)| count > 0) {
-            *stats.missed.entry(what.into()).or_default() += count;
+        let mut counted = vec![Stats::default(); self.streams.len()];
+        for (stream, stats) in self.streams.iter().zip(&mut counted) {
+            stream.count(stats);
+            stats.overhead.cpu_seconds = machine::cpu_seconds();
+            for (what, count) in turned_away {
+                *stats.missed.entry(what.into()).or_default() += count;
+            }
         }
-        if self.run_time.is_none() {
-            stats.missed.insert("BPF time not measured (needs CAP_SYS_ADMIN)".into(), 1);
-        }
-        stats
+        counted
     }
 
-    /// Takes in what is left, names everything, and gives the recording its name. Without any
-    /// sample there is no recording: the summary tells.
-    ///
-    /// # Errors
-    /// The recording cannot be written; what was written before stays readable.
-    pub fn finish(mut self) -> Result<Summary> {
-        self.stream.stop();
-        self.drain()?;
-        self.resolver.name(&mut *self.stream, true)?;
-        self.info.complete = true;
-        let stats = self.commit()?;
-        let summary = Summary { info: self.info, stats };
-        if summary.stats.samples == 0 {
-            self.writer.discard();
-        } else {
-            self.writer.finish()?;
-        }
-        Ok(summary)
-    }
-
-    fn drain(&mut self) -> Result<()> {
-        self.stream.drain(&mut self.batch)?;
-        // After the samples, so that no process of theirs did anything that we do not know of.
-        let events = self.tasks.drain();
-        self.resolver.add(std::mem::take(&mut self.batch), events, &mut *self.stream)
-    }
-
-    fn commit(&mut self) -> Result<Stats> {
-        self.committed = machine::monotonic_ns();
-        self.info.duration = self.committed - self.start;
-        let stats = self.stats();
-        let mut samples = self.resolver.take_samples();
-        let named = self.resolver.take_named();
-        let state = SourceState { info: &self.source, stats: &stats, samples: &mut samples };
-        self.writer
-            .commit(&self.info, &mut [state], self.resolver.tables(), &named)
-            .with_context(|| self.how_far())?;
-        Ok(stats)
+    /// What was counted since the recording began.
+    fn stats_since(&self, counted: &[Stats]) -> Vec<Stats> {
+        let tables = self.resolver.tables_in_kernel();
+        let stats = counted.iter().zip(&self.before).enumerate().map(|(number, (now, before))| {
+            let mut stats = now.since(before);
+            stats.overhead.peak_rss_bytes = machine::peak_rss();
+            stats.overhead.rss_bytes = machine::rss();
+            stats.rates.clone_from(&self.rates);
+            stats.truncated += self.resolver.truncated(number);
+            for (&reason, &count) in self.resolver.failed(number) {
+                stats.unwind_failed.insert(reason.into(), count);
+            }
+            stats.tables =
+                UnwindTables { files: tables.files, rows: tables.rows, bytes: tables.bytes };
+            let unwritten = ("samples not written", self.unwritten);
+            for (what, count) in self.resolver.missed().chain([unwritten]) {
+                *stats.missed.entry(what.into()).or_default() += count;
+            }
+            stats.missed.retain(|_, count| *count > 0);
+            stats
+        });
+        stats.collect()
     }
 
     fn how_far(&self) -> String {
+        let place = self.writer.as_ref().map(|writer| writer.partial().display().to_string());
         format!(
             "the recording ends {:.0} s after its start; what there is of it is in {}",
             self.info.duration as f64 / 1e9,
-            self.writer.partial().display()
+            place.unwrap_or_default(),
         )
     }
+}
+
+/// Takes over what the kernel has.
+fn read(
+    streams: &mut [Box<dyn Stream>],
+    tasks: &mut TaskEvents,
+    batch: &mut Batch,
+    events: &mut Vec<TaskEvent>,
+) -> Result<()> {
+    for (number, stream) in streams.iter_mut().enumerate() {
+        let first = batch.samples.len();
+        stream.drain(batch)?;
+        for sample in &mut batch.samples[first..] {
+            sample.source = number as u8;
+        }
+    }
+    // After the samples, so that no process of theirs did anything that we do not know of.
+    events.append(&mut tasks.drain());
+    Ok(())
 }

@@ -4,11 +4,11 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use clap::{Args as Group, Parser, Subcommand};
 use regex::Regex;
 
 use crate::{
-    model::{GroupBy, View},
+    model::{Label, Moment, Only, View, parse_by, parse_span},
     target::{Cgroup, Target},
 };
 
@@ -31,8 +31,14 @@ pub enum Command {
     Flamegraph(FlamegraphArgs),
     /// Print the hottest functions as a table
     Report(ReportArgs),
+    /// Print what got more and what got less between two recordings, or two times of a store
+    Diff(DiffArgs),
     /// Write pprof, folded stacks, speedscope, Firefox Profiler or JSON
     Export(ExportArgs),
+    /// Record all the time, into a folder of days, within a budget
+    Agent(AgentArgs),
+    /// Show a recording, or the agent's store, in a browser
+    Web(WebArgs),
     /// Tell what this machine allows, and how to get the rest
     Doctor(DoctorArgs),
     /// What becomes of the command that `record` starts: it stops, and goes on once told to
@@ -60,6 +66,13 @@ pub struct RecordArgs {
     /// Locked kernel memory for unwind tables, MB
     #[arg(long, value_name = "MB", default_value_t = 256)]
     pub table_memory: u64,
+    /// Show inlined functions and lines of installed debug packages too, not their names alone: it
+    /// takes rprof several times the CPU time
+    #[arg(long)]
+    pub debug_files: bool,
+    /// Follow user stacks by frame pointers alone, to measure what tables cost
+    #[arg(long, hide = true)]
+    pub frame_pointers: bool,
     /// Start this command, and record it and its children until it ends
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "pids")]
     pub command: Vec<OsString>,
@@ -67,6 +80,47 @@ pub struct RecordArgs {
     #[command(flatten)]
     pub target: TargetArgs,
 }
+
+#[derive(Group)]
+pub struct AgentArgs {
+    /// What to measure
+    #[arg(short, long, default_value = "cpu", value_name = "SOURCE", value_delimiter = ',')]
+    pub source: Vec<String>,
+    /// Samples a second on each CPU; fewer where the budget does not allow it
+    #[arg(short = 'F', long, value_name = "HZ", default_value_t = 19)]
+    pub frequency: u64,
+    /// Folder of recordings
+    #[arg(long, value_name = "DIR", default_value = STORE)]
+    pub store: PathBuf,
+    /// How long recordings are kept
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_time)]
+    pub keep: Duration,
+    /// How large the folder may become; the oldest recordings go first
+    #[arg(long, value_name = "SIZE", default_value = "2GB", value_parser = parse_size)]
+    pub max_size: u64,
+    /// What the agent may cost, its BPF programs included, of one CPU
+    #[arg(long, value_name = "SHARE", default_value = "1%", value_parser = parse_share)]
+    pub max_overhead: f64,
+    /// What memory it may take
+    #[arg(long, value_name = "SIZE", default_value = "128MB", value_parser = parse_size)]
+    pub max_memory: u64,
+    /// Locked kernel memory for unwind tables, MB
+    #[arg(long, value_name = "MB", default_value_t = 256)]
+    pub table_memory: u64,
+    /// Where the viewer listens; none: no viewer
+    #[arg(long, value_name = "ADDR", default_value = "localhost:7171")]
+    pub listen: String,
+    /// User that the viewer runs as; rprof if there is one, else nobody
+    #[arg(long, value_name = "USER")]
+    pub web_user: Option<String>,
+    /// How often what was recorded is made durable: for tests
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time, hide = true)]
+    pub window: Duration,
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+const STORE: &str = "/var/lib/rprof";
 
 const DEFAULT_FILE: &str = "rprof.data";
 
@@ -111,70 +165,70 @@ pub struct ViewArgs {
     /// Source; the recording's first if not given
     #[arg(short, long)]
     pub source: Option<String>,
-    /// Start, from the recording's own: 10s, 1m30s
-    #[arg(long, value_name = "TIME", value_parser = parse_offset)]
-    pub from: Option<Duration>,
-    /// End, from the recording's start
-    #[arg(long, value_name = "TIME", value_parser = parse_offset)]
-    pub to: Option<Duration>,
+    /// Type of value: samples, or the source's own, such as cpu
+    #[arg(long = "type", value_name = "VALUE")]
+    pub value_type: Option<String>,
+    /// Start: 10s (after the recording's own), -1h (before its end), 03:12, 2026-11-21T03:12:00Z
+    #[arg(long, value_name = "MOMENT", value_parser = Moment::parse, allow_hyphen_values = true)]
+    pub from: Option<Moment>,
+    /// End, in the same words
+    #[arg(long, value_name = "MOMENT", value_parser = Moment::parse, allow_hyphen_values = true)]
+    pub to: Option<Moment>,
     /// Only these processes
     #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',')]
     pub pids: Vec<u32>,
     /// Only processes or threads of this name
     #[arg(long, value_name = "NAME")]
     pub comm: Option<String>,
+    /// Only what has this label, such as unit=nginx.service; may be given several times
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = Only::parse)]
+    pub only: Vec<Only>,
     /// Only stacks with a function that matches
     #[arg(long, value_name = "REGEX")]
     pub focus: Option<Regex>,
     /// No stacks with a function that matches
     #[arg(long, value_name = "REGEX")]
     pub ignore: Option<Regex>,
-    /// A root frame for each of these, instead of each command name
-    #[arg(long, value_name = "WHAT")]
-    pub by: Option<By>,
+    /// A root frame for each value of this label: comm, process, thread, exe, cmdline, uid, cgroup,
+    /// container, unit or service; none: no such frame
+    #[arg(long, value_name = "LABEL", default_value = "comm", value_parser = parse_label)]
+    pub by: By,
     /// Leaf functions at the root, their callers above them
     #[arg(long)]
     pub inverted: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub enum By {
-    Process,
-    Thread,
-    Cgroup,
+/// A label, or none. A type of its own, since clap takes an `Option` for a word that may be left
+/// out.
+#[derive(Clone, Copy)]
+pub struct By(pub Option<Label>);
+
+fn parse_label(text: &str) -> Result<By> {
+    parse_by(text).map(By)
 }
 
 impl ViewArgs {
     /// The view that these words mean.
-    pub fn view(&self) -> Result<View> {
-        let nanoseconds = |time: Duration| time.as_nanos().min(u64::MAX.into()) as u64;
-        if let (Some(from), Some(to)) = (self.from, self.to)
-            && from >= to
-        {
-            bail!("--from {from:?} is not before --to {to:?}");
-        }
-        Ok(View {
+    pub fn view(&self) -> View {
+        View {
             source: self.source.clone(),
-            from: self.from.map(nanoseconds),
-            to: self.to.map(nanoseconds),
+            value_type: self.value_type.clone(),
+            from: self.from,
+            to: self.to,
             pids: self.pids.clone(),
             comm: self.comm.clone(),
+            only: self.only.clone(),
             focus: self.focus.clone(),
             ignore: self.ignore.clone(),
-            by: match self.by {
-                None => GroupBy::Comm,
-                Some(By::Process) => GroupBy::Process,
-                Some(By::Thread) => GroupBy::Thread,
-                Some(By::Cgroup) => GroupBy::Cgroup,
-            },
+            by: self.by.0,
             inverted: self.inverted,
-        })
+        }
     }
 }
 
 #[derive(Group)]
 pub struct FlamegraphArgs {
-    /// Recording
+    /// Recording, or folder of them
     #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
     pub file: PathBuf,
     #[command(flatten)]
@@ -183,7 +237,7 @@ pub struct FlamegraphArgs {
 
 #[derive(Group)]
 pub struct ReportArgs {
-    /// Recording
+    /// Recording, or folder of them
     #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
     pub file: PathBuf,
     #[command(flatten)]
@@ -197,8 +251,35 @@ pub struct ReportArgs {
 }
 
 #[derive(Group)]
+pub struct DiffArgs {
+    /// Recording or store to compare with
+    #[arg(value_name = "BASE")]
+    pub base: PathBuf,
+    /// Recording or store; if not given, BASE at another time
+    #[arg(value_name = "NEW")]
+    pub new: Option<PathBuf>,
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// Start of the base, in the words of --from; the same as of NEW if not given
+    #[arg(long, value_name = "MOMENT", value_parser = Moment::parse, allow_hyphen_values = true)]
+    pub base_from: Option<Moment>,
+    /// End of the base
+    #[arg(long, value_name = "MOMENT", value_parser = Moment::parse, allow_hyphen_values = true)]
+    pub base_to: Option<Moment>,
+    /// Rows of each table
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 15)]
+    pub limit: usize,
+    /// Also what sampling noise explains
+    #[arg(long)]
+    pub all: bool,
+    /// All of it as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Group)]
 pub struct ExportArgs {
-    /// Recording
+    /// Recording, or folder of them
     #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
     pub file: PathBuf,
     /// Format: pprof, folded, speedscope, firefox or json
@@ -206,6 +287,28 @@ pub struct ExportArgs {
     pub format: String,
     #[command(flatten)]
     pub view: ViewArgs,
+}
+
+#[derive(Group)]
+pub struct WebArgs {
+    /// Recording or store; rprof.data if not given, or /var/lib/rprof where there is none
+    #[arg(value_name = "FILE|DIR")]
+    pub file: Option<PathBuf>,
+    /// Another recording or store, to compare with
+    #[arg(long, value_name = "FILE|DIR")]
+    pub base: Option<PathBuf>,
+    /// Where to listen: a port, an address, or both
+    #[arg(long, value_name = "ADDR", default_value = "localhost:7171")]
+    pub listen: String,
+    /// A name under which browsers know this machine; may be given several times
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// Where the token is that other machines need; made if it is not there
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Started by the agent: ends with it
+    #[arg(long, hide = true)]
+    pub child: bool,
 }
 
 #[derive(Group)]
@@ -218,41 +321,45 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
-/// A time such as 10s, 500ms, 1m30s, 2h, 7d; a bare number is seconds.
-fn parse_offset(text: &str) -> Result<Duration> {
-    let mut rest = text;
-    let mut sum = Duration::ZERO;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(rest.len());
-        let (number, unit_on) = rest.split_at(end);
-        let end = unit_on.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(unit_on.len());
-        let (unit, next) = unit_on.split_at(end);
-        let number: f64 =
-            number.parse().with_context(|| format!("{text:?} is not a time; try 10s or 5m"))?;
-        let seconds = match unit {
-            "" | "s" => 1.0,
-            "ms" => 0.001,
-            "m" | "min" => 60.0,
-            "h" => 3600.0,
-            "d" => 86400.0,
-            _ => bail!("{unit:?} is no unit of time; there are ms, s, m, h and d"),
-        };
-        sum += Duration::try_from_secs_f64(number * seconds).context("that time is too long")?;
-        rest = next;
-    }
-    if text.is_empty() {
-        bail!("a time has to be something; try 10s or 5m");
-    }
-    Ok(sum)
-}
-
-/// As [`parse_offset`], but more than nothing.
+/// A stretch of time such as 10s, 1m30s, 2h, and more than nothing.
 fn parse_time(text: &str) -> Result<Duration> {
-    let time = parse_offset(text)?;
+    let time = parse_span(text)?;
     if time.is_zero() {
         bail!("a time has to be more than nothing");
     }
     Ok(time)
+}
+
+/// A size such as 2GB, 128MB, 500kB; a bare number is bytes.
+fn parse_size(text: &str) -> Result<u64> {
+    let end = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number: f64 =
+        number.parse().with_context(|| format!("{text:?} is not a size; try 2GB or 128MB"))?;
+    let unit: u64 = match &*unit.trim_start().to_ascii_lowercase() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
+        _ => bail!("{unit:?} is no unit of size; there are kB, MB, GB and TB"),
+    };
+    let bytes = number * unit as f64;
+    if !(1.0..u64::MAX as f64).contains(&bytes) {
+        bail!("a size has to be more than nothing, and to fit on a disk");
+    }
+    Ok(bytes as u64)
+}
+
+/// A share such as 1% or 0.5%, of one; more than nothing.
+fn parse_share(text: &str) -> Result<f64> {
+    let number = text.strip_suffix('%').with_context(|| format!("{text:?} is no share; try 1%"))?;
+    let share =
+        number.trim_end().parse::<f64>().with_context(|| format!("{text:?} is no share"))?;
+    if !(share > 0.0 && share.is_finite()) {
+        bail!("a share has to be more than nothing");
+    }
+    Ok(share / 100.0)
 }
 
 #[cfg(test)]
@@ -263,6 +370,22 @@ mod tests {
     fn the_command_line_is_sound() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_shares() {
+        assert_eq!(parse_size("2GB").unwrap(), 2 << 30);
+        assert_eq!(parse_size("128 mb").unwrap(), 128 << 20);
+        assert_eq!(parse_size("1.5k").unwrap(), 1536);
+        assert_eq!(parse_size("77").unwrap(), 77);
+        for wrong in ["", "0", "GB", "1x", "-1", "1e9", "inf", "99999999TB"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_share("1%").unwrap(), 0.01);
+        assert_eq!(parse_share("0.5%").unwrap(), 0.005);
+        for wrong in ["", "1", "%", "0%", "-1%", "inf%", "NaN%"] {
+            assert!(parse_share(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

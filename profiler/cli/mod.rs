@@ -8,12 +8,17 @@ macro_rules! say {
     }};
 }
 
+mod agent;
 mod args;
+mod confine;
+mod diff;
 mod doctor;
 mod progress;
 mod read;
 mod record;
 mod run;
+mod signals;
+mod web;
 
 use std::{
     io::{self, Write},
@@ -31,6 +36,8 @@ pub fn run() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_max_level(match args.verbose {
+            // A service says what it does: nobody is there to ask it.
+            0 if matches!(args.command, Command::Agent(_)) => tracing::Level::INFO,
             0 => tracing::Level::WARN,
             1 => tracing::Level::INFO,
             _ => tracing::Level::DEBUG,
@@ -53,10 +60,13 @@ pub fn run() -> ExitCode {
 
 fn command(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Agent(args) => agent::agent(&args),
         Command::Record(args) => record::record(args),
         Command::Flamegraph(args) => read::flamegraph(&args).map(|()| ExitCode::SUCCESS),
         Command::Report(args) => read::report(&args).map(|()| ExitCode::SUCCESS),
         Command::Export(args) => read::export(&args).map(|()| ExitCode::SUCCESS),
+        Command::Web(args) => web::web(&args),
+        Command::Diff(args) => diff::diff(&args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::StartWhenTold { command } => run::start_when_told(&command),
     }

@@ -11,17 +11,17 @@ use super::args::{ExportArgs, FlamegraphArgs, ReportArgs};
 use crate::{
     model::{Profile, View},
     output::{self, Output},
-    store::Recording,
+    store::Store,
 };
 
 /// `rprof flamegraph`
 pub fn flamegraph(args: &FlamegraphArgs) -> Result<()> {
-    show(&args.file, &args.view.view()?, &output::Flamegraph, "rprof flamegraph > out.svg")
+    show(&args.file, &args.view.view(), &output::Flamegraph, "rprof flamegraph > out.svg")
 }
 
 /// `rprof report`
 pub fn report(args: &ReportArgs) -> Result<()> {
-    let view = args.view.view()?;
+    let view = args.view.view();
     if args.json {
         return show(&args.file, &view, &output::ReportJson, "");
     }
@@ -37,16 +37,16 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         bail!("no format {:?}; there is: {}", args.format, known.join(", "));
     };
     let redirect = format!("rprof export -f {} > out", args.format);
-    show(&args.file, &args.view.view()?, format, &redirect)
+    show(&args.file, &args.view.view(), format, &redirect)
 }
 
 fn show(file: &Path, view: &View, output: &dyn Output, redirect: &str) -> Result<()> {
     if output.is_binary() && io::stdout().is_terminal() {
         bail!("{} is not for a terminal; write it to a file: {redirect}", output.name());
     }
-    let mut recording = Recording::open(file)?;
-    let profile = recording.profile(view, output.detail());
-    for remark in recording.remarks() {
+    let mut store = Store::open(file)?;
+    let profile = store.profile(view, output.detail());
+    for remark in store.remarks() {
         say!("rprof: {remark}");
     }
     let profile = profile?;
@@ -57,7 +57,8 @@ fn show(file: &Path, view: &View, output: &dyn Output, redirect: &str) -> Result
     super::print(&bytes)
 }
 
-fn check_samples(profile: &Profile, file: &Path) -> Result<()> {
+/// Fails, with the reason, if there is nothing to show.
+pub fn check_samples(profile: &Profile, file: &Path) -> Result<()> {
     if !profile.samples.is_empty() {
         return Ok(());
     }

@@ -1,30 +1,31 @@
 //! `rprof record`.
 
-use std::{
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::net::UnixStream,
-    },
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::Path, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanCount};
 use nix::sys::signal::Signal;
-use signal_hook::{
-    consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM},
-    iterator::{SignalsInfo, exfiltrator::origin::WithOrigin},
-    low_level::{pipe, siginfo::Cause},
-};
+use symbolizer::Detail;
 
-use super::{args::RecordArgs, progress::Progress, run::Running};
+use super::{args::RecordArgs, progress::Progress, run::Running, signals::Signals};
 use crate::{
+    machine::{self, WORKERS_MAX},
     nearest::nearest,
+    resolve,
     session::{Plan, Session, Summary},
-    sources::Options,
+    sources::{Options, POLL_MS},
+    store::Writer,
     target::{Target, has_ended, processes},
 };
+
+/// How often a recording is made durable.
+const COMMIT: Duration = Duration::from_secs(1);
+/// The wait between two looks at what the kernel has.
+const POLL: Duration = Duration::from_millis(POLL_MS as u64);
+/// How often, at most, frames are named.
+const NAMING: Duration = Duration::from_secs(4);
+/// How long to wait for names at the end: they are what a recording is for.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Records, and tells what came of it.
 pub fn record(args: RecordArgs) -> Result<ExitCode> {
@@ -42,15 +43,28 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     }
     target.pids.extend(at_exec);
     let plan = Plan {
-        source: args.source.clone(),
-        options: Options { target: target.clone(), at_exec, frequency: args.frequency },
+        sources: vec![args.source.clone()],
+        options: Options {
+            target: target.clone(),
+            at_exec,
+            frequency: args.frequency,
+            frame_pointers: args.frame_pointers,
+        },
         target: words,
         table_bytes: args.table_memory << 20,
-        path: args.output.clone(),
+        limits: resolve::Limits {
+            detail: if args.debug_files { Detail::Full } else { Detail::Own },
+            ..Default::default()
+        },
+        workers: WORKERS_MAX,
+        commit: COMMIT,
+        poll: POLL,
+        naming: NAMING,
+        keep_empty: false,
     };
     let mut signals = Signals::catch()?;
-    let mut session = Session::open(&plan)?;
-    session.start()?;
+    let mut session = Session::open(plan, "", || Writer::create(&args.output))?;
+    session.start(machine::unix_ns())?;
     if let Some(command) = &command {
         command.start()?;
     }
@@ -59,19 +73,30 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     let mut progress = Progress::new(hint);
     let mut limits = Limits { duration: args.duration, target, interrupted: false };
     let outcome = loop {
-        if let Err(error) = session.step(&[signals.fd()], limits.remaining(&session)) {
+        let remaining = limits.remaining(&session);
+        if let Err(error) = step(&mut session, &signals, remaining) {
             break Err(error);
         }
         progress.show(&session);
         match limits.reached(&session, &mut signals, command.as_mut()) {
             Ok(false) => {}
-            Ok(true) => break session.finish(),
+            Ok(true) => break session.finish(PATIENCE),
             Err(error) => break Err(error),
         }
     };
     progress.finish();
-    let recorded = outcome.and_then(|summary| tell(&summary, &plan));
+    let target = &limits.target;
+    let recorded = outcome.and_then(|summary| tell(&summary, target, &args.output));
     wait_for(command, &mut signals, recorded)
+}
+
+fn step(session: &mut Session, signals: &Signals, remaining: Duration) -> Result<()> {
+    session.wait(&[signals.fd()], remaining)?;
+    if session.until_commit().is_zero() {
+        session.keep_up()?;
+        session.commit()?;
+    }
+    Ok(())
 }
 
 /// When a recording ends.
@@ -118,42 +143,8 @@ impl Limits {
     }
 }
 
-/// The signals that end a recording, or are passed on to the command.
-struct Signals {
-    info: SignalsInfo<WithOrigin>,
-    wakeup: UnixStream,
-}
-
-impl Signals {
-    fn catch() -> Result<Self> {
-        let caught = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
-        let info = SignalsInfo::new(caught).context("cannot catch signals")?;
-        let (wakeup, write) = UnixStream::pair().context("cannot make a socket pair")?;
-        wakeup.set_nonblocking(true)?;
-        for signal in caught.into_iter().chain([SIGCHLD]) {
-            pipe::register(signal, write.try_clone()?).context("cannot catch signals")?;
-        }
-        Ok(Self { info, wakeup })
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.wakeup.as_fd()
-    }
-
-    /// Each signal that came, and whether a terminal sent it.
-    fn pending(&mut self) -> impl Iterator<Item = (Signal, bool)> + '_ {
-        use std::io::Read;
-        // Emptied so that it wakes us again; what is in it does not matter.
-        while self.wakeup.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
-        self.info.pending().filter_map(|origin| {
-            let signal = Signal::try_from(origin.signal).ok()?;
-            Some((signal, origin.cause == Cause::Kernel))
-        })
-    }
-}
-
 /// Tells what was recorded, and what to do next.
-fn tell(summary: &Summary, plan: &Plan) -> Result<()> {
+fn tell(summary: &Summary, target: &Target, path: &Path) -> Result<()> {
     let Summary { info, stats } = summary;
     let seconds = info.duration as f64 / 1e9;
     if stats.samples == 0 {
@@ -161,7 +152,7 @@ fn tell(summary: &Summary, plan: &Plan) -> Result<()> {
             bail!("all {} samples were lost; try a lower -F", stats.lost);
         }
         let names: Vec<String> = processes().into_iter().map(|(_, name)| name).collect();
-        let hint = match &plan.options.target.comm {
+        let hint = match &target.comm {
             Some(comm) if !names.contains(comm) => {
                 format!("; no process is called {comm} now{}", nearest(comm, names))
             }
@@ -172,13 +163,13 @@ fn tell(summary: &Summary, plan: &Plan) -> Result<()> {
             info.target
         );
     }
-    let size = std::fs::metadata(&plan.path).map_or(0, |metadata| metadata.len());
+    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     say!(
         "rprof: {} samples in {seconds:.1} s, {} lost, {} stacks truncated: {} ({})",
         HumanCount(stats.samples),
         HumanCount(stats.lost),
         HumanCount(stats.truncated),
-        plan.path.display(),
+        path.display(),
         HumanBytes(size),
     );
     for (what, count) in &stats.missed {
@@ -191,9 +182,9 @@ fn tell(summary: &Summary, plan: &Plan) -> Result<()> {
         own.bpf_ns as f64 / 1e3 / stats.samples.max(1) as f64,
         HumanBytes(own.peak_rss_bytes),
     );
-    let file = match plan.path.to_str() {
+    let file = match path.to_str() {
         Some("rprof.data") => String::new(),
-        _ => format!(" {}", plan.path.display()),
+        _ => format!(" {}", path.display()),
     };
     say!("next:  rprof report{file}   or   rprof flamegraph{file} > out.svg");
     Ok(())

@@ -5,6 +5,8 @@ use crate::bpf::{self, REGISTER_SP, REGISTERS, Record, fingerprint};
 /// A sample as the kernel took it: stacks by fingerprint, addresses not yet named.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RawSample {
+    /// Which of a recording's sources it is from.
+    pub source: u8,
     /// ns, CLOCK_MONOTONIC.
     pub time: u64,
     /// CPU number.
@@ -107,6 +109,7 @@ impl Batch {
 
 fn raw(sample: &bpf::sample) -> RawSample {
     RawSample {
+        source: 0,
         time: sample.time,
         cpu: sample.cpu,
         pid: sample.pid,

@@ -19,7 +19,7 @@ const CAPABILITIES: [(&str, u32, &str); 5] = [
     ("CAP_PERFMON", 38, "sampling all processes and reading kernel stacks"),
     ("CAP_SYS_PTRACE", 19, "names in processes of other users"),
     ("CAP_CHECKPOINT_RESTORE", 40, "names in files that were deleted or replaced"),
-    ("CAP_SYS_ADMIN", 21, "measuring rprof's own BPF time"),
+    ("CAP_SYS_ADMIN", 21, "the kernel's account of rprof's BPF time; rprof measures it itself"),
 ];
 
 /// How many of them recording cannot do without.
@@ -85,19 +85,10 @@ pub fn examine() -> Vec<Check> {
         kallsyms(),
         paranoid(),
         uprobes(),
-        in_btf(
-            "uprobe multi",
-            "BPF_TRACE_UPROBE_MULTI",
-            "attaching to many functions at once is slow",
-            "Linux 6.6 or later",
-        ),
-        in_btf(
-            "uprobe session",
-            "BPF_TRACE_UPROBE_SESSION",
-            "two probes instead of one at the start and end of a function",
-            "Linux 6.13 or later",
-        ),
+        uprobe_multi(),
+        uprobe_session(),
         tracefs(),
+        viewer_user(),
     ]
 }
 
@@ -163,30 +154,54 @@ fn btf() -> Check {
     }
 }
 
-fn ring_buffer() -> Check {
-    if MapType::RingBuf.is_supported().unwrap_or(false) {
-        return yes("BPF ring buffer", "supported");
+/// A feature of the kernel that is there or not; `verdict` is what it is without it.
+fn feature(
+    name: &'static str,
+    there: bool,
+    verdict: Verdict,
+    lost: &'static str,
+    since: &'static str,
+) -> Check {
+    if there {
+        return yes(name, "supported");
     }
     Check {
-        name: "BPF ring buffer",
-        verdict: Verdict::No,
+        name,
+        verdict,
         found: "not supported, or not for us".into(),
-        lost: "recording",
-        remedy: "Linux 5.8 or later and CAP_BPF".into(),
+        lost,
+        remedy: since.into(),
     }
 }
 
+fn ring_buffer() -> Check {
+    let there = MapType::RingBuf.is_supported().unwrap_or(false);
+    let since = "Linux 5.8 or later and CAP_BPF";
+    feature("BPF ring buffer", there, Verdict::No, "recording", since)
+}
+
 fn syscall_programs() -> Check {
-    if has_syscall_programs() {
-        return yes("BPF syscall programs", "supported");
-    }
-    Check {
-        name: "BPF syscall programs",
-        verdict: Verdict::Less,
-        found: "not supported, or not for us".into(),
-        lost: "asking the kernel for its names; all of /proc/kallsyms is read instead",
-        remedy: "Linux 5.14 or later and CAP_BPF".into(),
-    }
+    let lost = "asking the kernel for its names; all of /proc/kallsyms is read instead";
+    let since = "Linux 5.14 or later and CAP_BPF";
+    feature("BPF syscall programs", has_syscall_programs(), Verdict::Less, lost, since)
+}
+
+fn uprobe_multi() -> Check {
+    let there = is_in_btf("BPF_TRACE_UPROBE_MULTI");
+    let lost = "attaching to many functions at once is slow";
+    feature("uprobe multi", there, Verdict::Less, lost, "Linux 6.6 or later")
+}
+
+fn uprobe_session() -> Check {
+    let there = is_in_btf("BPF_TRACE_UPROBE_SESSION");
+    let lost = "two probes instead of one at the start and end of a function";
+    feature("uprobe session", there, Verdict::Less, lost, "Linux 6.13 or later")
+}
+
+/// True if the kernel's own types have an enumerator of that name: it knows what it stands for.
+fn is_in_btf(symbol: &str) -> bool {
+    let types = fs::read(BTF).unwrap_or_default();
+    regex::bytes::Regex::new(symbol).is_ok_and(|pattern| pattern.is_match(&types))
 }
 
 fn perf_events() -> Check {
@@ -302,24 +317,17 @@ fn uprobes() -> Check {
     }
 }
 
-fn in_btf(
-    name: &'static str,
-    symbol: &'static str,
-    lost: &'static str,
-    since: &'static str,
-) -> Check {
-    let types = fs::read(BTF).unwrap_or_default();
-    // An enumerator in the kernel's own types is a feature that it knows.
-    let known = regex::bytes::Regex::new(symbol).is_ok_and(|pattern| pattern.is_match(&types));
-    if known {
-        return yes(name, "supported");
-    }
-    Check {
-        name,
-        verdict: Verdict::Less,
-        found: "not supported".into(),
-        lost,
-        remedy: since.into(),
+/// Whom the agent's page is given to.
+fn viewer_user() -> Check {
+    match crate::agent::viewer_user(None) {
+        Ok(user) => yes("agent's viewer", format!("runs as {}", user.name)),
+        Err(error) => Check {
+            name: "agent's viewer",
+            verdict: Verdict::Less,
+            found: error.to_string(),
+            lost: "the page of `rprof agent`",
+            remedy: "useradd --system rprof, or --listen none".into(),
+        },
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use libbpf_rs::{
-    Link, MapHandle, RingBuffer,
+    Link, MapHandle, PerfEventOpts, RingBuffer,
     skel::{OpenSkel, SkelBuilder},
 };
 use perf_event::{
@@ -49,7 +49,6 @@ impl Source for Cpu {
         let mut open = cpu::CpuSkelBuilder::default().open(storage)?;
         let rodata = open.maps.rodata_data.as_deref_mut().context("cpu.bpf.c has no .rodata")?;
         load::configure!(rodata, options);
-        rodata.period = 1_000_000_000 / options.frequency;
         let ring = ring_bytes(options.frequency * cpus.len() as u64);
         rodata.wakeup_bytes = u64::from(ring) / 2;
         open.maps.records.set_max_entries(ring)?;
@@ -91,7 +90,7 @@ impl Stream for Sampling {
             name: "cpu".into(),
             event: if self.hardware { "cycles" } else { "cpu-clock" }.into(),
             frequency: self.frequency,
-            period: 1_000_000_000 / self.frequency,
+            period: period(self.hardware, self.frequency),
             value: ValueType { name: "cpu".into(), unit: "nanoseconds".into() },
         }
     }
@@ -134,13 +133,23 @@ impl Stream for Sampling {
         let online = machine::online_cpus()?;
         self.cpus.retain(|cpu, _| online.contains(cpu) && !renewed.contains(cpu));
         for cpu in online {
-            if self.cpus.contains_key(&cpu) {
-                continue;
+            if !self.cpus.contains_key(&cpu) {
+                let link = self.sample_cpu(cpu)?;
+                self.cpus.insert(cpu, link);
             }
-            let counter = event(self.hardware, self.frequency, cpu).map_err(explain_perf_event)?;
-            // The link owns the descriptor from here on, and closes it.
-            let link = self.skel.progs.cpu_sample.attach_perf_event(counter.into_raw_fd());
-            self.cpus.insert(cpu, link.with_context(|| format!("cannot sample CPU {cpu}"))?);
+        }
+        Ok(())
+    }
+
+    fn set_rate(&mut self, frequency: u64) -> Result<()> {
+        check_frequency(frequency)?;
+        self.frequency = frequency;
+        let online = machine::online_cpus()?;
+        for cpu in online.into_iter().filter(|cpu| self.cpus.contains_key(cpu)).collect::<Vec<_>>()
+        {
+            // The old event ends when the new one runs.
+            let link = self.sample_cpu(cpu)?;
+            self.cpus.insert(cpu, link);
         }
         Ok(())
     }
@@ -178,15 +187,50 @@ impl Stream for Sampling {
             ],
             stats,
         );
+        if stats.overhead.bpf_ns == 0 {
+            let counters = bpf::snapshot(&bss.counters);
+            (stats.overhead.bpf_ns, stats.overhead.bpf_runs) = (counters.run_ns, counters.samples);
+        }
     }
 }
 
 impl Sampling {
+    fn sample_cpu(&mut self, cpu: usize) -> Result<Link> {
+        let counter = event(self.hardware, self.frequency, cpu).map_err(explain_perf_event)?;
+        let cookie = period(self.hardware, self.frequency);
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            bss.period = cookie;
+        }
+        let weight = PerfEventOpts { cookie, ..Default::default() };
+        let (program, counter) = (&self.skel.progs.cpu_sample, counter.into_raw_fd());
+        // The link owns the descriptor from here on, and closes it. Before Linux 5.15 there are no
+        // cookies.
+        let link = program
+            .attach_perf_event_with_opts(counter, weight)
+            .or_else(|_| program.attach_perf_event(counter));
+        link.with_context(|| format!("cannot sample CPU {cpu}"))
+    }
+
     fn allow_snapshots(&mut self) {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             bss.snapshots_left = load::SNAPSHOTS;
         }
     }
+}
+
+/// What one sample stands for, ns.
+///
+/// A clock that keeps step with the second would hit the same moments of each: at 19 Hz, 3 in 5 of
+/// the 20 ms in a second would never be seen, and what happens once a second always or never. So
+/// the CPU clock runs faster by a part of a sample a second, which moves its moments on by the
+/// golden section of the way to the next: that spreads them most evenly. At low rates it is 2 %.
+fn period(hardware: bool, frequency: u64) -> u64 {
+    const GOLDEN: f64 = 0.381_966;
+    if hardware {
+        return 1_000_000_000 / frequency;
+    }
+    let frequency = frequency as f64;
+    (1e9 / (frequency + GOLDEN.min(0.02 * frequency))) as u64
 }
 
 /// A sampling event on one CPU, for all processes. It runs from the moment it is opened, but
@@ -197,10 +241,14 @@ fn event(hardware: bool, frequency: u64, cpu: usize) -> io::Result<Counter> {
     } else {
         Builder::new(Software::CPU_CLOCK)
     };
+    if hardware {
+        builder.sample_frequency(frequency);
+    } else {
+        builder.sample_period(period(false, frequency));
+    }
     builder
         .any_pid()
         .one_cpu(cpu)
-        .sample_frequency(frequency)
         .exclude_idle(true)
         .exclude_kernel(false)
         .exclude_hv(false)

@@ -50,6 +50,7 @@ macro_rules! configure {
             rodata.target_cgroup = cgroup.id;
             rodata.target_cgroup_level = cgroup.level;
         }
+        rodata.frame_pointers_only = $options.frame_pointers;
         rodata.fingerprint_key = $crate::sources::load::random_key();
     }};
 }

@@ -32,6 +32,8 @@ pub struct Options {
     pub at_exec: Option<u32>,
     /// Samples a second and CPU.
     pub frequency: u64,
+    /// Whether user stacks are followed by frame pointers alone.
+    pub frame_pointers: bool,
 }
 
 /// One thing that can be measured.
@@ -75,6 +77,13 @@ pub trait Stream {
     /// # Errors
     /// A CPU that is online cannot be sampled.
     fn follow_cpus(&mut self, renewed: &[usize]) -> Result<()>;
+
+    /// Samples at another rate (samples a second and CPU) from now on. Each sample keeps the weight
+    /// of the rate that it was taken at, so their sum stays right.
+    ///
+    /// # Errors
+    /// The kernel refuses an event; CPUs that were changed by then stay so.
+    fn set_rate(&mut self, frequency: u64) -> Result<()>;
 
     /// Names kernel addresses: function and, for a module, the module.
     fn name_kernel(&mut self, addresses: &[u64]) -> Vec<Option<KernelSymbol>>;

@@ -1,0 +1,91 @@
+//! `rprof agent`.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use nix::sys::signal::Signal;
+
+use super::{args::AgentArgs, signals::Signals, web::addresses};
+use crate::{
+    agent::{Agent, Bound, Config, MEMORY_LEAST, ViewerSettings, WallClock, Why, viewer_user},
+    session::Plan,
+    sources::Options,
+    store::Limits,
+};
+
+/// What `--listen` says for no page at all.
+const NOWHERE: &str = "none";
+
+/// Runs until it is told to end: by SIGTERM, SIGINT or SIGQUIT. SIGHUP begins a new recording.
+pub fn agent(args: &AgentArgs) -> Result<ExitCode> {
+    let config = config(args)?;
+    // Nothing that is started from here may gain what we do not have, by a set-id bit or by
+    // capabilities of a file.
+    if let Err(error) = rustix::thread::set_no_new_privs(true) {
+        tracing::warn!("children could gain privileges: {error}");
+    }
+    let mut signals = Signals::catch()?;
+    let mut agent = Agent::open(config, Box::new(WallClock))?;
+    agent.start()?;
+    tracing::info!("recording {} into {}", args.source.join(", "), args.store.display());
+    loop {
+        agent.step(&[signals.fd()])?;
+        for (signal, _) in signals.pending() {
+            if signal == Signal::SIGHUP {
+                agent.renew(Why::Asked);
+                continue;
+            }
+            tracing::info!("{signal}: ending");
+            let summary = agent.finish()?;
+            tracing::info!(
+                "{} samples in this recording, {} lost",
+                summary.stats.samples,
+                summary.stats.lost
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+fn config(args: &AgentArgs) -> Result<Config> {
+    let target = args.target.target()?;
+    target.check()?;
+    if args.max_memory < MEMORY_LEAST {
+        let least = MEMORY_LEAST >> 20;
+        bail!("--max-memory: the agent itself takes half of {least}MB; give it that at least");
+    }
+    for (number, name) in args.source.iter().enumerate() {
+        if args.source[..number].contains(name) {
+            bail!("source {name} is named twice");
+        }
+    }
+    let viewer = match &*args.listen {
+        NOWHERE => None,
+        listen => Some(ViewerSettings {
+            listen: listen.to_owned(),
+            open: !addresses(listen)?.iter().all(|address| address.ip().is_loopback()),
+            user: viewer_user(args.web_user.as_deref())?,
+        }),
+    };
+    let memory = Bound(args.max_memory);
+    Ok(Config {
+        plan: Plan {
+            sources: args.source.clone(),
+            target: target.to_string(),
+            options: Options { target, frequency: args.frequency, ..Options::default() },
+            table_bytes: args.table_memory << 20,
+            limits: memory.limits(),
+            // In parallel, they would only need more memory at once.
+            workers: 1,
+            commit: args.window,
+            poll: args.window,
+            naming: 6 * args.window,
+            keep_empty: true,
+        },
+        store: args.store.clone(),
+        limits: Limits { keep: args.keep, max_bytes: args.max_size },
+        overhead: args.max_overhead,
+        memory,
+        viewer,
+    })
+}
