@@ -15,11 +15,13 @@ __u64 period = 0;
 SEC("perf_event")
 int cpu_sample(struct bpf_perf_event_data *ctx)
 {
-	__u64 weight = period;
+	struct sample sample = {.count = 1, .weight = period};
 
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_attach_cookie))
-		weight = bpf_get_attach_cookie(ctx);
-	return take_sample(ctx, weight);
+		sample.weight = bpf_get_attach_cookie(ctx);
+	if (begin_sample(&sample))
+		send_sample(ctx, &sample, 0, true);
+	return 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

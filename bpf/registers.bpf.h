@@ -53,9 +53,17 @@ struct unwind {
 	struct stack stack;
 };
 
+/*
+ * Walks that may be under way on one CPU at a time. A perf event does not interrupt a perf event,
+ * but a probe may be preempted for another of its own: such an object defines this to be more.
+ */
+#ifndef STACK_SLOTS
+#define STACK_SLOTS 1
+#endif
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, STACK_SLOTS);
 	__type(key, __u32);
 	__type(value, struct unwind);
 } unwind_state SEC(".maps");

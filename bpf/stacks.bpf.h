@@ -14,7 +14,6 @@
 
 #include "kernel.h"
 #include "stack.h"
-#include "symbols.bpf.h"
 #include "target.bpf.h"
 #include "unwind.bpf.h"
 #include <bpf/bpf_core_read.h>
@@ -36,8 +35,9 @@ struct sample {
 	__u32 tid;
 	struct fingerprint kernel_stack;
 	struct fingerprint user_stack;
-	__u32 user_status; /* enum unwind_status */
-	__u32 unused;
+	__u16 user_status; /* enum unwind_status */
+	__u16 source;
+	__u32 count;                /* how many of what is counted: samples, allocations, ... */
 	char comm[TASK_COMM_LEN];   /* of the process */
 	char thread[TASK_COMM_LEN]; /* of the thread */
 };
@@ -51,6 +51,8 @@ struct sample {
 #define SNAPSHOT_PAGES_SMALL 4
 /* Buffers on the stack that nobody used yet leave holes in it; a longer one is its end. */
 #define SNAPSHOT_HOLE 8
+/* User space allows twice as many or more each time it reads. */
+#define SNAPSHOTS_FEW 32
 /* What a function may use below rsp (System V ABI, AMD64 supplement, 3.2.2). */
 #define RED_ZONE 128
 
@@ -84,16 +86,40 @@ struct counters {
 	__u64 run_ns;           /* time for all of it, as far as it is ours to know */
 };
 
-struct counters counters = {};
+#define SOURCES_MAX 16
+
+/* By source. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SOURCES_MAX);
+	__type(key, __u32);
+	__type(value, struct counters);
+} source_counters SEC(".maps");
+
+/* Which of a recording's sources this object is. */
+const volatile __u32 source = 0;
 
 /* Key of the fingerprints, so that no program can aim at a collision. */
 const volatile __u64 fingerprint_key[2] = {1, 2};
 
-/* How many snapshots may still be sent; user space sets it anew whenever it has read some. */
-__u64 snapshots_left = 0;
+/* How user space is woken, and what it may still be sent; set anew whenever it has read. */
+struct waking {
+	__u64 snapshots_left;
+	__u64 woken; /* ns, CLOCK_MONOTONIC: when it was last woken for a process */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct waking);
+} waking SEC(".maps");
 
 /* Bytes waiting in the ring buffer from which on user space is woken. */
 const volatile __u64 wakeup_bytes = 1 << 19;
+
+/* ns between two wake-ups for new processes, at least. */
+const volatile __u64 wakeup_pause = 0;
 
 #define SEEN_SLOTS 65536
 #define PROCESS_SLOTS 4096
@@ -118,10 +144,9 @@ struct {
 	__type(value, __u32);
 } processes SEC(".maps");
 
-/* One for each CPU: a perf event does not interrupt a perf event. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, STACK_SLOTS);
 	__type(key, __u32);
 	__type(value, struct stack);
 } scratch SEC(".maps");
@@ -131,6 +156,13 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 22);
 } snapshots SEC(".maps");
+
+static __always_inline struct counters *source_state(void)
+{
+	__u32 key = source;
+
+	return bpf_map_lookup_elem(&source_counters, &key);
+}
 
 /* Mixing step of MurmurHash3's 64-bit finalizer (public domain, Austin Appleby). */
 static __always_inline __u64 mix(__u64 x)
@@ -162,7 +194,7 @@ static __always_inline __u64 wakeup(void)
 }
 
 /* Makes sure that user space has the stack. False if it could not be sent. */
-static __always_inline bool announce(struct stack *stack)
+static __always_inline bool announce(struct stack *stack, struct counters *counters)
 {
 	__u32 slot = stack->fingerprint.low >> 32 & (SEEN_SLOTS - 1);
 	struct fingerprint *known = bpf_map_lookup_elem(&seen, &slot);
@@ -174,36 +206,54 @@ static __always_inline bool announce(struct stack *stack)
 		return true;
 	stack->kind = RECORD_STACK;
 	if (bpf_ringbuf_output(&records, stack, bytes, wakeup())) {
-		__sync_fetch_and_add(&counters.stacks_lost, 1);
+		__sync_fetch_and_add(&counters->stacks_lost, 1);
 		return false;
 	}
-	__sync_fetch_and_add(&counters.stacks_sent, 1);
+	__sync_fetch_and_add(&counters->stacks_sent, 1);
 	/* Sent before it is marked, so a torn or racing write can only cause another sending. */
 	known->low = stack->fingerprint.low;
 	known->high = stack->fingerprint.high;
 	return true;
 }
 
-static __always_inline bool keep_stack(struct stack *stack, struct fingerprint *fingerprint)
+static __always_inline bool keep_stack(struct stack *stack, struct fingerprint *fingerprint,
+				       struct counters *counters)
 {
 	if (!stack->depth)
 		return true;
 	take_fingerprint(stack);
 	*fingerprint = stack->fingerprint;
-	return announce(stack);
+	return announce(stack, counters);
 }
 
-static __always_inline bool kernel_stack(void *ctx, struct stack *stack, struct fingerprint *out)
+static __always_inline bool kernel_stack(void *ctx, struct stack *stack, struct fingerprint *out,
+					 struct counters *counters)
 {
 	long bytes = bpf_get_stack(ctx, stack->addresses, sizeof(stack->addresses), 0);
 
 	/* -EFAULT: the sample hit user mode, so there is none. */
 	if (bytes < 0 && bytes != -EFAULT)
-		__sync_fetch_and_add(&counters.kernel_failed, 1);
+		__sync_fetch_and_add(&counters->kernel_failed, 1);
 	stack->depth = bytes > 0 ? bytes / sizeof(__u64) : 0;
 	if (stack->depth == STACK_DEPTH_MAX)
-		__sync_fetch_and_add(&counters.kernel_truncated, 1);
-	return keep_stack(stack, out);
+		__sync_fetch_and_add(&counters->kernel_truncated, 1);
+	return keep_stack(stack, out, counters);
+}
+
+/*
+ * Wakes user space, unless that was done a moment ago: it then comes by itself before the moment is
+ * over. A machine that starts processes all the time would have it do nothing else.
+ */
+static __always_inline __u64 wakeup_soon(void)
+{
+	__u32 zero = 0;
+	struct waking *state = bpf_map_lookup_elem(&waking, &zero);
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!state || now - state->woken < wakeup_pause)
+		return wakeup();
+	state->woken = now;
+	return BPF_RB_FORCE_WAKEUP;
 }
 
 /* A process that was not seen before wakes user space, which reads its mappings while it lives. */
@@ -215,23 +265,7 @@ static __always_inline __u64 wakeup_for(__u32 pid)
 	if (!known || *known == pid)
 		return wakeup();
 	*known = pid;
-	return BPF_RB_FORCE_WAKEUP;
-}
-
-/*
- * Where nobody may turn on the kernel's own accounting of our time (CAP_SYS_ADMIN), this is what
- * there is. The time is that of the sample, since there is no room for another on a BPF stack.
- */
-static __always_inline int end_sample(const struct sample *sample)
-{
-	__sync_fetch_and_add(&counters.run_ns, bpf_ktime_get_ns() - sample->time);
-	return 0;
-}
-
-static __always_inline int lose_sample(void)
-{
-	__sync_fetch_and_add(&counters.samples_lost, 1);
-	return 0;
+	return wakeup_soon();
 }
 
 /*
@@ -257,7 +291,7 @@ __attribute__((noinline)) int stack_pages(__u64 start)
 
 /* `pages` is a constant, as the ring buffer wants its sizes. */
 static __always_inline bool send_pages(const struct unwind *unwind, const struct sample *sample,
-				       __u64 start, __u32 used, const __u32 pages)
+				       __u64 start, __u32 used, const __u32 pages, __u64 wakeup)
 {
 	const __u64 bytes = __builtin_offsetof(struct snapshot, stack) + pages * 4096;
 	struct snapshot *snapshot = bpf_ringbuf_reserve(&snapshots, bytes, 0);
@@ -278,9 +312,7 @@ static __always_inline bool send_pages(const struct unwind *unwind, const struct
 	snapshot->start = start;
 	snapshot->bytes = (used < pages ? used : pages) * 4096;
 	snapshot->missing = missing;
-	bpf_ringbuf_submit(snapshot, BPF_RB_FORCE_WAKEUP);
-	snapshots_left--;
-	__sync_fetch_and_add(&counters.snapshots, 1);
+	bpf_ringbuf_submit(snapshot, wakeup);
 	return true;
 }
 
@@ -290,19 +322,24 @@ static __always_inline bool send_pages(const struct unwind *unwind, const struct
  */
 static __always_inline bool send_snapshot(const struct unwind *unwind, const struct sample *sample)
 {
-	__u64 start = (unwind->registers[REGISTER_SP] - RED_ZONE) & ~4095ULL;
-	__u32 pages;
+	__u64 start = (unwind->registers[REGISTER_SP] - RED_ZONE) & ~4095ULL, wakeup;
+	__u32 zero = 0, pages;
+	struct waking *state = bpf_map_lookup_elem(&waking, &zero);
 
-	if (!snapshots_left)
+	if (!state || !state->snapshots_left)
 		return false;
+	/* As a sample of a new process does, but in time for there to be room for the next. */
+	wakeup = state->snapshots_left < SNAPSHOTS_FEW ? BPF_RB_FORCE_WAKEUP : wakeup_soon();
 	pages = stack_pages(start);
-	if (pages > SNAPSHOT_PAGES_MIDDLE &&
-	    send_pages(unwind, sample, start, pages, SNAPSHOT_PAGES))
+	if ((pages > SNAPSHOT_PAGES_MIDDLE &&
+	     send_pages(unwind, sample, start, pages, SNAPSHOT_PAGES, wakeup)) ||
+	    (pages > SNAPSHOT_PAGES_SMALL &&
+	     send_pages(unwind, sample, start, pages, SNAPSHOT_PAGES_MIDDLE, wakeup)) ||
+	    send_pages(unwind, sample, start, pages, SNAPSHOT_PAGES_SMALL, wakeup)) {
+		state->snapshots_left--;
 		return true;
-	if (pages > SNAPSHOT_PAGES_SMALL &&
-	    send_pages(unwind, sample, start, pages, SNAPSHOT_PAGES_MIDDLE))
-		return true;
-	return send_pages(unwind, sample, start, pages, SNAPSHOT_PAGES_SMALL);
+	}
+	return false;
 }
 
 static __always_inline bool needs_snapshot(__u32 status)
@@ -310,42 +347,71 @@ static __always_inline bool needs_snapshot(__u32 status)
 	return (status == UNWIND_NOT_LOADED || status == UNWIND_NO_MAPPING) && !is_exiting();
 }
 
-/* Takes one sample of the current task, if it is a target. */
-static __always_inline int take_sample(void *ctx, __u64 weight)
+/* Says when and where the current task was sampled. False if it is no target. */
+static __always_inline bool begin_sample(struct sample *sample)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 id = bpf_get_current_pid_tgid();
-	struct sample sample = {.kind = RECORD_SAMPLE, .weight = weight};
-	struct unwind *unwind;
-	struct stack *stack;
-	__u32 zero = 0;
 
-	sample.pid = id >> 32;
-	sample.tid = id;
-	if (!sample.tid || !target_matches(sample.pid)) /* thread 0 is the idle task */
-		return 0;
-	stack = bpf_map_lookup_elem(&scratch, &zero);
+	sample->kind = RECORD_SAMPLE;
+	sample->source = source;
+	sample->pid = id >> 32;
+	sample->tid = id;
+	if (!sample->tid || !target_matches(sample->pid)) /* thread 0 is the idle task */
+		return false;
+	sample->time = bpf_ktime_get_ns();
+	sample->cpu = bpf_get_smp_processor_id();
+	sample->cgroup = bpf_get_current_cgroup_id();
+	bpf_get_current_comm(sample->thread, sizeof(sample->thread));
+	BPF_CORE_READ_INTO(&sample->comm, task, group_leader, comm);
+	return true;
+}
+
+/* Sends a sample, its stacks before it. `slot` is the caller's own; false if it is lost. */
+static __always_inline bool send_stacks(void *ctx, struct sample *sample, __u32 slot,
+					const bool kernel, struct counters *counters)
+{
+	struct stack *stack = bpf_map_lookup_elem(&scratch, &slot);
+	struct unwind *unwind;
+
 	if (!stack)
-		return 0;
-	sample.time = bpf_ktime_get_ns();
-	sample.cpu = bpf_get_smp_processor_id();
-	sample.cgroup = bpf_get_current_cgroup_id();
-	bpf_get_current_comm(sample.thread, sizeof(sample.thread));
-	BPF_CORE_READ_INTO(&sample.comm, task, group_leader, comm);
-	__sync_fetch_and_add(&counters.samples, 1);
-	if (!kernel_stack(ctx, stack, &sample.kernel_stack))
-		return lose_sample();
-	unwind = user_stack(sample.pid);
+		return false;
+	if (kernel && !kernel_stack(ctx, stack, &sample->kernel_stack, counters))
+		return false;
+	unwind = user_stack(sample->pid, slot);
 	if (!unwind)
-		return 0;
-	sample.user_status = unwind->status;
-	if (needs_snapshot(unwind->status) && send_snapshot(unwind, &sample))
-		return end_sample(&sample);
-	if (!keep_stack(&unwind->stack, &sample.user_stack))
-		return lose_sample();
-	if (bpf_ringbuf_output(&records, &sample, sizeof(sample), wakeup_for(sample.pid)))
-		return lose_sample();
-	return end_sample(&sample);
+		return false;
+	sample->user_status = unwind->status;
+	if (needs_snapshot(unwind->status) && send_snapshot(unwind, sample)) {
+		__sync_fetch_and_add(&counters->snapshots, 1);
+		return true;
+	}
+	return keep_stack(&unwind->stack, &sample->user_stack, counters) &&
+	       !bpf_ringbuf_output(&records, sample, sizeof(*sample), wakeup_for(sample->pid));
+}
+
+/*
+ * Sends a sample that begin_sample() began, with the user stack and, with `kernel`, that of the
+ * kernel; false if it is lost.
+ *
+ * Where nobody may turn on the kernel's own accounting of our time (CAP_SYS_ADMIN), what is counted
+ * here is all there is. The time is that of the sample, since there is no room for another on a BPF
+ * stack.
+ */
+static __always_inline bool send_sample(void *ctx, struct sample *sample, __u32 slot,
+					const bool kernel)
+{
+	struct counters *counters = source_state();
+
+	if (!counters)
+		return false;
+	__sync_fetch_and_add(&counters->samples, 1);
+	if (!send_stacks(ctx, sample, slot, kernel, counters)) {
+		__sync_fetch_and_add(&counters->samples_lost, 1);
+		return false;
+	}
+	__sync_fetch_and_add(&counters->run_ns, bpf_ktime_get_ns() - sample->time);
+	return true;
 }
 
 #endif

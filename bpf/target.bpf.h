@@ -9,7 +9,6 @@
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
-#include <bpf/bpf_tracing.h>
 
 /* Each filter that is on has to match; none on means the whole machine. */
 const volatile bool filter_pid = false;
@@ -22,9 +21,6 @@ const volatile __u32 target_uid = 0;
 const volatile __u64 target_cgroup = 0;
 /* Depth of the cgroup below the root of the hierarchy, so that its descendants match too. */
 const volatile __u32 target_cgroup_level = 0;
-
-/* Target processes that could not be followed because the map below was full. */
-__u64 targets_lost = 0;
 
 #define TARGETS_MAX 16384
 
@@ -80,52 +76,6 @@ static __always_inline bool target_matches(__u32 pid)
 	    bpf_get_current_ancestor_cgroup_id(target_cgroup_level) != target_cgroup)
 		return false;
 	return !filter_comm || comm_matches();
-}
-
-static __always_inline void target_add(__u32 pid)
-{
-	__u32 state = TARGET_ACTIVE;
-
-	if (bpf_map_update_elem(&targets, &pid, &state, BPF_ANY))
-		__sync_fetch_and_add(&targets_lost, 1);
-}
-
-/* Loaded only where pids are filtered and children are wanted. */
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(target_fork, struct task_struct *parent, struct task_struct *child)
-{
-	__u32 pid = child->tgid, parent_pid = parent->tgid;
-	__u32 *state = bpf_map_lookup_elem(&targets, &parent_pid);
-
-	/* A thread has its process's tgid, which is a target already. */
-	if (filter_children && state && *state == TARGET_ACTIVE && pid != parent_pid)
-		target_add(pid);
-	return 0;
-}
-
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(target_exec, struct task_struct *task)
-{
-	__u32 pid = task->tgid;
-	__u32 *state = bpf_map_lookup_elem(&targets, &pid);
-
-	if (state && *state == TARGET_AT_EXEC)
-		target_add(pid);
-	return 0;
-}
-
-/*
- * Not at sched_process_exit: since 6.17 that comes before the exit gives the memory back, which is
- * time that belongs to the target.
- */
-SEC("tp_btf/sched_process_free")
-int BPF_PROG(target_free, struct task_struct *task)
-{
-	__u32 pid = task->tgid;
-
-	if (task->pid == task->tgid)
-		bpf_map_delete_elem(&targets, &pid);
-	return 0;
 }
 
 #endif

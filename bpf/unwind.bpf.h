@@ -16,28 +16,6 @@
 #include "steps.bpf.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
-#include <bpf/bpf_tracing.h>
-
-/* What a process had mapped is gone with an exec, and its pid may be another's after its end. */
-static __always_inline int forget_process(struct task_struct *task)
-{
-	__u32 pid = task->tgid;
-
-	bpf_map_delete_elem(&unwind_processes, &pid);
-	return 0;
-}
-
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(unwind_exec, struct task_struct *task)
-{
-	return forget_process(task);
-}
-
-SEC("tp_btf/sched_process_free")
-int BPF_PROG(unwind_free, struct task_struct *task)
-{
-	return task->pid == task->tgid ? forget_process(task) : 0;
-}
 
 /*
  * One frame; not 0 at the end. A global function, which the verifier checks once and by itself:
@@ -54,7 +32,7 @@ __attribute__((noinline)) int unwind_step(__u32 slot)
 const volatile bool frame_pointers_only = false;
 
 /* Follows the stack from the registers in the state. */
-static __always_inline void unwind_all(struct unwind *unwind, __u32 pid)
+static __always_inline void unwind_all(struct unwind *unwind, __u32 pid, __u32 slot)
 {
 	struct process *process = NULL;
 
@@ -70,7 +48,7 @@ static __always_inline void unwind_all(struct unwind *unwind, __u32 pid)
 	if (process)
 		unwind->process = *process;
 	for (int i = 0; i <= STACK_DEPTH_MAX; i++) {
-		if (unwind_step(0))
+		if (unwind_step(slot))
 			break;
 	}
 	if (!unwind->loaded && !frame_pointers_only)
@@ -93,12 +71,11 @@ static __always_inline bool is_in_exec(void)
 }
 
 /*
- * The user stack of the current task, leaf first, in the object's own state; its status says how
+ * The user stack of the current task, leaf first, in the state of `slot`; its status says how
  * it ended. NULL only if there is no state, which does not happen.
  */
-static __always_inline struct unwind *user_stack(__u32 pid)
+static __always_inline struct unwind *user_stack(__u32 pid, __u32 slot)
 {
-	__u32 slot = 0;
 	struct unwind *unwind = bpf_map_lookup_elem(&unwind_state, &slot);
 
 	if (!unwind)
@@ -107,7 +84,7 @@ static __always_inline struct unwind *user_stack(__u32 pid)
 	unwind->stack.depth = 0;
 	unwind->loaded = false;
 	if (user_registers(unwind))
-		unwind_all(unwind, pid);
+		unwind_all(unwind, pid, slot);
 	/* Its memory is being given back: what can be read is as good as it gets. */
 	if (unwind->status != UNWIND_COMPLETE &&
 	    (is_exiting() || (unwind->loaded && is_in_exec()))) {

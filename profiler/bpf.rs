@@ -16,13 +16,20 @@ pub mod cpu {
     include!(concat!(env!("OUT_DIR"), "/cpu.skel.rs"));
 }
 
+/// Skeleton and types of `bpf/base.bpf.c`.
+#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
+#[allow(clippy::unwrap_used, clippy::wildcard_imports)]
+pub mod base {
+    include!(concat!(env!("OUT_DIR"), "/base.skel.rs"));
+}
+
 /// What the kernel half of every source of kind `stacks` shares with us; see `bpf/stacks.bpf.h`.
-pub use cpu::types::{counters, file, fingerprint, mapping, process, sample, symbols};
+pub use base::types::{counters, file, fingerprint, mapping, process, sample, symbols};
 
 /// The most addresses of one stack (STACK_DEPTH_MAX in `bpf/unwind.bpf.h`).
 pub const STACK_DEPTH_MAX: usize = stack_depth_max();
 
-use cpu::types::{snapshot, stack};
+use base::types::{snapshot, stack};
 
 /// Taken from the C type, so that the two cannot differ.
 const fn stack_depth_max() -> usize {
@@ -115,6 +122,8 @@ unsafe impl Plain for fingerprint {}
 unsafe impl Plain for symbols {}
 // SAFETY: as above.
 unsafe impl Plain for counters {}
+// SAFETY: as above.
+unsafe impl Plain for base::types::waking {}
 // SAFETY: as above.
 unsafe impl Plain for file {}
 // SAFETY: as above.

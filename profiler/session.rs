@@ -6,7 +6,7 @@
 
 use std::{os::fd::BorrowedFd, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     machine,
     model::{Info, Overhead, SourceInfo, Stats, UnwindTables},
     resolve::{Limits, Resolver},
-    sources::{self, Options, Stream},
+    sources::{self, Base, Options, Stacks, Stream},
     store::{SourceState, Writer},
     unwind::Loader,
 };
@@ -56,9 +56,12 @@ type Streams = Vec<Box<dyn Stream>>;
 /// A recording at work.
 pub struct Session {
     plan: Plan,
+    base: Base,
     streams: Streams,
     tasks: TaskEvents,
     resolver: Resolver,
+    /// True if the kernel woke us just now: it will not do so again for a moment.
+    woken: bool,
     /// None while there is no place to write to.
     writer: Option<Writer>,
     info: Info,
@@ -100,7 +103,8 @@ impl Session {
     /// # Errors
     /// Says what is missing, and how to get it.
     pub fn open(plan: Plan, why: &str, writer: impl FnOnce() -> Result<Writer>) -> Result<Self> {
-        let sources: Result<Vec<_>> = plan.sources.iter().map(|name| sources::find(name)).collect();
+        let sources: Result<Vec<_>> =
+            plan.sources.iter().map(|name| sources::find_stacks(name)).collect();
         let sources = sources?;
         plan.options.target.check()?;
         crate::doctor::check_recording()?;
@@ -108,7 +112,7 @@ impl Session {
         machine::start_workers(plan.workers)?;
         let writer = writer()?;
         match Self::open_streams(&plan, &sources) {
-            Ok((streams, tasks, resolver)) => {
+            Ok((base, streams, tasks, resolver)) => {
                 let (host, kernel, architecture) = machine::uname();
                 let info = Info {
                     version: env!("CARGO_PKG_VERSION").into(),
@@ -122,6 +126,8 @@ impl Session {
                 };
                 Ok(Self {
                     sources: Vec::new(),
+                    base,
+                    woken: false,
                     streams,
                     tasks,
                     resolver,
@@ -149,15 +155,22 @@ impl Session {
 
     fn open_streams(
         plan: &Plan,
-        sources: &[&dyn sources::Source],
-    ) -> Result<(Streams, TaskEvents, Resolver)> {
-        let streams: Result<Vec<_>> =
-            sources.iter().map(|source| source.open(&plan.options)).collect();
+        sources: &[&dyn Stacks],
+    ) -> Result<(Base, Streams, TaskEvents, Resolver)> {
+        if sources.is_empty() {
+            bail!("no source to record");
+        }
+        let rates: Result<Vec<u64>> =
+            sources.iter().map(|source| source.samples_a_second(&plan.options)).collect();
+        let base = Base::open(&plan.options, rates?.iter().sum())?;
+        let streams: Result<Vec<_>> = (0..)
+            .zip(sources)
+            .map(|(number, source)| source.open(&plan.options, &base, number))
+            .collect();
         let streams = streams?;
-        let first = streams.first().context("no source to record")?;
-        let loader = Loader::new(first.unwind_maps()?, plan.table_bytes)?;
+        let loader = Loader::new(base.unwind_maps()?, plan.table_bytes)?;
         let resolver = Resolver::new(loader, streams.len(), &plan.limits)?;
-        Ok((streams, TaskEvents::open()?, resolver))
+        Ok((base, streams, TaskEvents::open()?, resolver))
     }
 
     /// Begins to measure. It is `unix_ns` now (since the Unix epoch).
@@ -167,6 +180,7 @@ impl Session {
     pub fn start(&mut self, unix_ns: u64) -> Result<()> {
         self.starts_at(machine::monotonic_ns(), unix_ns);
         machine::run_ahead();
+        self.base.start()?;
         self.streams.iter_mut().try_for_each(|stream| stream.start())
     }
 
@@ -176,20 +190,19 @@ impl Session {
     /// # Errors
     /// The kernel refuses something.
     pub fn wait(&mut self, others: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
-        let timeout = timeout.min(self.plan.poll).min(self.until_commit());
+        let pause = if self.woken { self.base.wakeup_pause() } else { self.plan.poll };
+        let timeout = timeout.min(self.plan.poll).min(pause).min(self.until_commit());
         // Upwards, or the last part of a millisecond would be spent going round.
         let timeout = timeout.as_nanos().div_ceil(1_000_000).min(60_000) as u16;
-        let mut fds: Vec<PollFd<'_>> = self
-            .streams
-            .iter()
-            .map(|stream| stream.wakeup_fd())
+        let mut fds: Vec<PollFd<'_>> = (self.base.wakeup_fd().into_iter())
             .chain([self.resolver.wakeup_fd()])
             .chain(self.tasks.wakeup_fds())
             .chain(others.iter().copied())
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         match nix::poll::poll(&mut fds, PollTimeout::from(timeout)) {
-            Ok(_) | Err(nix::Error::EINTR) => {}
+            Ok(ready) => self.woken = ready > 0,
+            Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error).context("cannot wait for samples"),
         }
         self.drain()
@@ -210,7 +223,7 @@ impl Session {
         let renewed = self.tasks.follow_cpus()?;
         self.streams.iter_mut().try_for_each(|stream| stream.follow_cpus(&renewed))?;
         let ask = self.committed >= self.name_next;
-        self.resolver.name(&mut *self.streams[0], ask);
+        self.resolver.name(&self.base, ask);
         if ask {
             self.naming = (2 * self.naming).min(self.plan.naming);
             self.name_next = self.committed + self.naming.as_nanos() as u64;
@@ -329,6 +342,7 @@ impl Session {
     pub fn finish(mut self, patience: Duration) -> Result<Summary> {
         machine::run_all_ahead();
         self.streams.iter_mut().for_each(|stream| stream.stop());
+        self.base.stop();
         self.drain()?;
         let stats = self.seal(machine::monotonic_ns(), None, patience)?;
         Ok(Summary { info: self.info, stats })
@@ -346,9 +360,9 @@ impl Session {
 
     /// Completes the recording, which ends now. `counted` is what was counted until then.
     fn seal(&mut self, now: u64, counted: Option<&[Stats]>, patience: Duration) -> Result<Stats> {
-        let Self { streams, tasks, batch, events, .. } = self;
-        let mut meanwhile = |streams: &mut [Box<dyn Stream>]| read(streams, tasks, batch, events);
-        self.resolver.complete(streams, patience, &mut meanwhile)?;
+        let Self { base, tasks, batch, events, .. } = self;
+        let mut meanwhile = |base: &mut Base| read(base, tasks, batch, events);
+        self.resolver.complete(base, patience, &mut meanwhile)?;
         self.info.complete = true;
         let stats = match counted {
             Some(counted) => self.stats_since(counted),
@@ -372,12 +386,12 @@ impl Session {
     }
 
     fn read(&mut self) -> Result<()> {
-        read(&mut self.streams, &mut self.tasks, &mut self.batch, &mut self.events)
+        read(&mut self.base, &mut self.tasks, &mut self.batch, &mut self.events)
     }
 
     fn resolve(&mut self) -> Result<()> {
         let (batch, events) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.events));
-        self.resolver.add(batch, events, &mut self.streams)
+        self.resolver.add(batch, events, &mut self.base)
     }
 
     fn write(&mut self, now: u64, stats: &[Stats]) -> Result<()> {
@@ -411,7 +425,7 @@ impl Session {
         ];
         let mut counted = vec![Stats::default(); self.streams.len()];
         for (stream, stats) in self.streams.iter().zip(&mut counted) {
-            stream.count(stats);
+            stream.count(&self.base, stats);
             stats.overhead.cpu_seconds = machine::cpu_seconds();
             for (what, count) in turned_away {
                 *stats.missed.entry(what.into()).or_default() += count;
@@ -456,18 +470,12 @@ impl Session {
 
 /// Takes over what the kernel has.
 fn read(
-    streams: &mut [Box<dyn Stream>],
+    base: &mut Base,
     tasks: &mut TaskEvents,
     batch: &mut Batch,
     events: &mut Vec<TaskEvent>,
 ) -> Result<()> {
-    for (number, stream) in streams.iter_mut().enumerate() {
-        let first = batch.samples.len();
-        stream.drain(batch)?;
-        for sample in &mut batch.samples[first..] {
-            sample.source = number as u8;
-        }
-    }
+    base.drain(batch)?;
     // After the samples, so that no process of theirs did anything that we do not know of.
     events.append(&mut tasks.drain());
     Ok(())

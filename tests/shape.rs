@@ -44,10 +44,15 @@ fn files(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
     found
 }
 
-/// The names of all `bpf/NAME.bpf.c`.
+/// What all sources share is no source itself.
+const SHARED: &str = "base";
+
+/// The names of all `bpf/NAME.bpf.c` that are sources.
 fn kernel_halves() -> Vec<String> {
     let name = |path: &str| path.strip_prefix("bpf/")?.strip_suffix(".bpf.c").map(str::to_owned);
-    files("bpf", &[".bpf.c"]).iter().map(|(path, _)| name(path).unwrap()).collect()
+    let halves = files("bpf", &[".bpf.c"]);
+    let names = halves.iter().map(|(path, _)| name(path).unwrap());
+    names.filter(|name| name != SHARED).collect()
 }
 
 /// Fails with everything that is wrong, not with the first of it alone.

@@ -1,6 +1,6 @@
 //! `rprof agent`.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
@@ -15,6 +15,10 @@ use crate::{
 
 /// What `--listen` says for no page at all.
 const NOWHERE: &str = "none";
+
+/// How long a process that is new may wait until we read what it is: each wake-up costs, and some
+/// machines start processes all the time.
+const WAKEUP_PAUSE: Duration = Duration::from_millis(250);
 
 /// Runs until it is told to end: by SIGTERM, SIGINT or SIGQUIT. SIGHUP begins a new recording.
 pub fn agent(args: &AgentArgs) -> Result<ExitCode> {
@@ -72,7 +76,12 @@ fn config(args: &AgentArgs) -> Result<Config> {
         plan: Plan {
             sources: args.source.clone(),
             target: target.to_string(),
-            options: Options { target, frequency: args.frequency, ..Options::default() },
+            options: Options {
+                target,
+                frequency: args.frequency,
+                wakeup_pause: WAKEUP_PAUSE.min(args.window),
+                ..Options::default()
+            },
             table_bytes: args.table_memory << 20,
             limits: memory.limits(),
             // In parallel, they would only need more memory at once.

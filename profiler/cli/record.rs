@@ -49,6 +49,7 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
             at_exec,
             frequency: args.frequency,
             frame_pointers: args.frame_pointers,
+            ..Options::default()
         },
         target: words,
         table_bytes: args.table_memory << 20,

@@ -17,6 +17,8 @@ pub struct RawSample {
     pub tid: u32,
     /// Weight, in the unit of the source.
     pub weight: u64,
+    /// How many of what the source counts.
+    pub count: u64,
     /// Id of the cgroup in the cgroup2 hierarchy.
     pub cgroup: u64,
     /// Fingerprint of the kernel stack; 0 if there is none.
@@ -109,16 +111,17 @@ impl Batch {
 
 fn raw(sample: &bpf::sample) -> RawSample {
     RawSample {
-        source: 0,
+        source: sample.source as u8,
         time: sample.time,
         cpu: sample.cpu,
         pid: sample.pid,
         tid: sample.tid,
         weight: sample.weight,
+        count: sample.count.into(),
         cgroup: sample.cgroup,
         kernel_stack: join(sample.kernel_stack),
         user_stack: join(sample.user_stack),
-        user_status: sample.user_status,
+        user_status: sample.user_status.into(),
         snapshot: None,
         comm: sample.comm.map(|c| c as u8),
         thread: sample.thread.map(|c| c as u8),

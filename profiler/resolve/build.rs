@@ -161,6 +161,9 @@ impl Builder {
         processes: &mut Processes,
     ) {
         let source = usize::from(sample.source);
+        if source >= self.sources.len() {
+            return; // no source of ours sent it
+        }
         match sample.user_status {
             status::COMPLETE | status::NO_STACK => {}
             status::TOO_DEEP => self.sources[source].truncated += 1,
@@ -187,7 +190,7 @@ impl Builder {
             cpu: sample.cpu,
             thread,
             stack,
-            count: 1,
+            count: sample.count,
             value: sample.weight,
         });
     }

@@ -45,7 +45,7 @@ pub use self::{
 use crate::{
     collector::{Batch, RawSample, TaskEvent},
     model::{Sample, Tables},
-    sources::Stream,
+    sources::Base,
     unwind::{Counts, Loader},
 };
 
@@ -55,7 +55,7 @@ const TABLES_WAIT: Duration = Duration::from_secs(2);
 const SLICE: Duration = Duration::from_millis(100);
 
 /// What is done while the end of a recording waits.
-pub type Meanwhile<'m> = dyn FnMut(&mut [Box<dyn Stream>]) -> Result<()> + 'm;
+pub type Meanwhile<'m> = dyn FnMut(&mut Base) -> Result<()> + 'm;
 
 /// Resolves what the kernel sends.
 pub struct Resolver {
@@ -147,12 +147,7 @@ impl Resolver {
     ///
     /// # Errors
     /// The kernel cannot be asked for stacks anew.
-    pub fn add(
-        &mut self,
-        mut batch: Batch,
-        events: Vec<TaskEvent>,
-        streams: &mut [Box<dyn Stream>],
-    ) -> Result<()> {
+    pub fn add(&mut self, mut batch: Batch, events: Vec<TaskEvent>, base: &mut Base) -> Result<()> {
         self.builder.stacks.add(batch.stacks.drain(..));
         batch.samples.sort_by_key(|sample| sample.time);
         let mut events = events.into_iter().peekable();
@@ -167,7 +162,7 @@ impl Resolver {
         self.keep_followed(followed);
         if self.builder.stacks.is_full() {
             self.builder.stacks.age();
-            streams.iter_mut().try_for_each(|stream| stream.forget_stacks())?;
+            base.forget_stacks()?;
         }
         self.unknown += batch.unknown;
         if self.processes.should_forget() {
@@ -177,13 +172,13 @@ impl Resolver {
     }
 
     /// Takes the names that are ready, and with `ask` sends frames without one to be named.
-    pub fn name(&mut self, stream: &mut dyn Stream, ask: bool) {
+    pub fn name(&mut self, base: &Base, ask: bool) {
         let all_named = self.builder.take_names(Instant::now());
         if !self.keep_debug_info && all_named {
             symbolizer::cache::clear();
         }
         if ask {
-            self.builder.ask(stream);
+            self.builder.ask(base);
         }
         self.processes.close_idle();
         self.forget_ended();
@@ -197,7 +192,7 @@ impl Resolver {
     /// The kernel refuses a map.
     pub fn complete(
         &mut self,
-        streams: &mut [Box<dyn Stream>],
+        base: &mut Base,
         patience: Duration,
         meanwhile: &mut Meanwhile<'_>,
     ) -> Result<()> {
@@ -205,14 +200,14 @@ impl Resolver {
         while start.elapsed() < TABLES_WAIT.min(patience) && !self.waiting.is_empty() {
             let followed = self.waiting.load(Some(SLICE), &mut self.processes)?;
             self.keep_followed(followed);
-            meanwhile(streams)?;
+            meanwhile(base)?;
         }
         let followed = self.waiting.follow_all(&mut self.processes)?;
         self.keep_followed(followed);
-        self.builder.ask(&mut *streams[0]);
-        self.wait_for_names(streams, start + patience, meanwhile)?;
+        self.builder.ask(base);
+        self.wait_for_names(base, start + patience, meanwhile)?;
         self.builder.ask_perf_maps();
-        self.wait_for_names(streams, start + patience, meanwhile)?;
+        self.wait_for_names(base, start + patience, meanwhile)?;
         self.waiting.trim();
         self.forget_ended();
         Ok(())
@@ -220,14 +215,14 @@ impl Resolver {
 
     fn wait_for_names(
         &mut self,
-        streams: &mut [Box<dyn Stream>],
+        base: &mut Base,
         deadline: Instant,
         meanwhile: &mut Meanwhile<'_>,
     ) -> Result<()> {
         while !self.builder.take_names(deadline.min(Instant::now() + SLICE))
             && Instant::now() < deadline
         {
-            meanwhile(streams)?;
+            meanwhile(base)?;
         }
         Ok(())
     }

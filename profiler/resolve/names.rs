@@ -5,13 +5,13 @@ use std::time::Instant;
 use super::{build::Builder, naming::Named};
 use crate::{
     model::{Function, Line},
-    sources::Stream,
+    sources::Base,
 };
 
 impl Builder {
     /// Sends frames without names to be named.
-    pub fn ask(&mut self, stream: &mut dyn Stream) {
-        self.name_kernel(stream);
+    pub fn ask(&mut self, base: &Base) {
+        self.name_kernel(base);
         self.naming.send();
     }
 
@@ -36,11 +36,11 @@ impl Builder {
         self.naming.is_idle()
     }
 
-    fn name_kernel(&mut self, stream: &mut dyn Stream) {
+    fn name_kernel(&mut self, base: &Base) {
         let frames = std::mem::take(&mut self.kernel);
         let address = |frame: &u32| self.tables.frames.get(*frame).map_or(0, |frame| frame.address);
         let addresses: Vec<u64> = frames.iter().map(address).collect();
-        for (frame, symbol) in frames.into_iter().zip(stream.name_kernel(&addresses)) {
+        for (frame, symbol) in frames.into_iter().zip(base.name_kernel(&addresses)) {
             let Some(symbol) = symbol else { continue };
             let name = self.tables.strings.intern(&symbol.name);
             let file = symbol.module.map_or(0, |module| self.tables.strings.intern(&module));

@@ -1,18 +1,11 @@
 //! Source `cpu`: where CPU time goes. A perf event on each CPU that is online: hardware cycles
 //! where there is a PMU, the CPU clock otherwise.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    fs, io,
-    mem::MaybeUninit,
-    os::fd::{BorrowedFd, IntoRawFd},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, fs, io, mem::MaybeUninit, os::fd::IntoRawFd};
 
 use anyhow::{Context, Result, bail};
 use libbpf_rs::{
-    Link, MapHandle, PerfEventOpts, RingBuffer,
+    Link, PerfEventOpts,
     skel::{OpenSkel, SkelBuilder},
 };
 use perf_event::{
@@ -20,24 +13,26 @@ use perf_event::{
     events::{Hardware, Software},
 };
 
-use super::{KernelSymbol, Options, Source, Stream, load, ring_bytes};
+use super::{Base, Options, Stacks, Stream, load};
 use crate::{
-    bpf::{self, cpu},
-    collector::Batch,
+    bpf::cpu,
     machine,
     model::{SourceInfo, Stats, ValueType},
-    unwind,
 };
 
 /// The source.
 pub struct Cpu;
 
-impl Source for Cpu {
+impl Stacks for Cpu {
     fn name(&self) -> &'static str {
         "cpu"
     }
 
-    fn open(&self, options: &Options) -> Result<Box<dyn Stream>> {
+    fn samples_a_second(&self, options: &Options) -> Result<u64> {
+        Ok(options.frequency * machine::online_cpus()?.len() as u64)
+    }
+
+    fn open(&self, options: &Options, base: &Base, number: u32) -> Result<Box<dyn Stream>> {
         check_frequency(options.frequency)?;
         let cpus = machine::online_cpus()?;
         let hardware = event(true, options.frequency, cpus[0]).is_ok();
@@ -49,38 +44,19 @@ impl Source for Cpu {
         let mut open = cpu::CpuSkelBuilder::default().open(storage)?;
         let rodata = open.maps.rodata_data.as_deref_mut().context("cpu.bpf.c has no .rodata")?;
         load::configure!(rodata, options);
-        let ring = ring_bytes(options.frequency * cpus.len() as u64);
-        rodata.wakeup_bytes = u64::from(ring) / 2;
-        open.maps.records.set_max_entries(ring)?;
-        let follow = load::follows_children(options);
-        open.progs.target_fork.set_autoload(follow);
-        open.progs.target_exec.set_autoload(options.at_exec.is_some());
-        open.progs.target_free.set_autoload(options.target.is_by_pid());
-        open.progs.name_symbols.set_autoload(load::has_syscall_programs());
+        load::number!(rodata, options, base, number);
+        base.lend(open.open_object_mut())?;
         let skel = open.load().map_err(load::explain)?;
-        load::set_targets(&skel.maps.targets, options)?;
-        let batch = Rc::new(RefCell::new(Batch::default()));
-        let ring = load::ring(&skel.maps.records, &skel.maps.snapshots, &batch)?;
-        Ok(Box::new(Sampling {
-            hardware,
-            frequency: options.frequency,
-            skel,
-            ring,
-            batch,
-            links: Vec::new(),
-            cpus: BTreeMap::new(),
-        }))
+        let frequency = options.frequency;
+        Ok(Box::new(Sampling { hardware, frequency, number, skel, cpus: BTreeMap::new() }))
     }
 }
 
 struct Sampling {
     hardware: bool,
     frequency: u64,
-    // Before the skeleton, so that it is gone first.
-    ring: RingBuffer<'static>,
-    links: Vec<Link>,
+    number: u32,
     cpus: BTreeMap<usize, Link>,
-    batch: Rc<RefCell<Batch>>,
     skel: cpu::CpuSkel<'static>,
 }
 
@@ -96,37 +72,11 @@ impl Stream for Sampling {
     }
 
     fn start(&mut self) -> Result<()> {
-        self.allow_snapshots();
-        let progs = &self.skel.progs;
-        for program in [
-            &progs.target_fork,
-            &progs.target_exec,
-            &progs.target_free,
-            &progs.unwind_exec,
-            &progs.unwind_free,
-        ] {
-            if program.autoload() {
-                self.links.push(program.attach().context("cannot attach to a sched tracepoint")?);
-            }
-        }
         self.follow_cpus(&[])
     }
 
     fn stop(&mut self) {
         self.cpus.clear();
-        self.links.clear();
-    }
-
-    fn wakeup_fd(&self) -> BorrowedFd<'_> {
-        // Of both ring buffers.
-        bpf::epoll_fd(&self.ring)
-    }
-
-    fn drain(&mut self, batch: &mut Batch) -> Result<()> {
-        self.ring.consume().context("cannot read the ring buffer")?;
-        self.allow_snapshots();
-        self.batch.borrow_mut().move_to(batch);
-        Ok(())
     }
 
     fn follow_cpus(&mut self, renewed: &[usize]) -> Result<()> {
@@ -154,43 +104,11 @@ impl Stream for Sampling {
         Ok(())
     }
 
-    fn name_kernel(&mut self, addresses: &[u64]) -> Vec<Option<KernelSymbol>> {
-        load::name_kernel(&self.skel.maps.kernel_symbols, &self.skel.progs.name_symbols, addresses)
-    }
-
-    fn forget_stacks(&mut self) -> Result<()> {
-        load::clear(&self.skel.maps.seen)
-    }
-
-    fn unwind_maps(&self) -> Result<unwind::Maps> {
-        let maps = &self.skel.maps;
-        Ok(unwind::Maps {
-            chunks: MapHandle::try_from(&maps.unwind_chunks)?,
-            files: MapHandle::try_from(&maps.unwind_files)?,
-            mappings: MapHandle::try_from(&maps.unwind_mappings)?,
-            processes: MapHandle::try_from(&maps.unwind_processes)?,
-        })
-    }
-
-    fn count(&self, stats: &mut Stats) {
-        let Some(bss) = self.skel.maps.bss_data.as_deref() else { return };
-        load::count(&bpf::snapshot(&bss.counters), bss.targets_lost, stats);
-        let progs = &self.skel.progs;
-        load::add_run_time(
-            &[
-                &progs.cpu_sample,
-                &progs.target_fork,
-                &progs.target_exec,
-                &progs.target_free,
-                &progs.unwind_exec,
-                &progs.unwind_free,
-            ],
-            stats,
-        );
-        if stats.overhead.bpf_ns == 0 {
-            let counters = bpf::snapshot(&bss.counters);
-            (stats.overhead.bpf_ns, stats.overhead.bpf_runs) = (counters.run_ns, counters.samples);
-        }
+    fn count(&self, base: &Base, stats: &mut Stats) {
+        base.count(self.number, stats);
+        load::add_run_time(&[&self.skel.progs.cpu_sample], stats);
+        let counters = base.counters(self.number);
+        load::or_own_run_time(&counters, stats);
     }
 }
 
@@ -209,12 +127,6 @@ impl Sampling {
             .attach_perf_event_with_opts(counter, weight)
             .or_else(|_| program.attach_perf_event(counter));
         link.with_context(|| format!("cannot sample CPU {cpu}"))
-    }
-
-    fn allow_snapshots(&mut self) {
-        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            bss.snapshots_left = load::SNAPSHOTS;
-        }
     }
 }
 

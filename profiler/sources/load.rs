@@ -28,13 +28,12 @@ pub fn follows_children(options: &Options) -> bool {
     options.target.is_by_pid() && !options.target.no_children
 }
 
-/// Sets the knobs of `bpf/target.bpf.h` and `bpf/stacks.bpf.h`. A macro, since each skeleton has
+/// Sets the knobs of `bpf/target.bpf.h`. A macro, since each skeleton has
 /// its own type for the same fields.
 macro_rules! configure {
     ($rodata:expr, $options:expr) => {{
         let (rodata, target) = (&mut *$rodata, &$options.target);
         rodata.filter_pid = target.is_by_pid();
-        rodata.filter_children = $crate::sources::load::follows_children($options);
         if let Some(comm) = &target.comm {
             rodata.filter_comm = true;
             for (to, from) in rodata.target_comm.iter_mut().zip(comm.bytes()) {
@@ -50,11 +49,22 @@ macro_rules! configure {
             rodata.target_cgroup = cgroup.id;
             rodata.target_cgroup_level = cgroup.level;
         }
-        rodata.frame_pointers_only = $options.frame_pointers;
-        rodata.fingerprint_key = $crate::sources::load::random_key();
     }};
 }
 pub(super) use configure;
+
+/// Sets the knobs of `bpf/stacks.bpf.h` for source number `number` of a session.
+macro_rules! number {
+    ($rodata:expr, $options:expr, $base:expr, $number:expr) => {{
+        let rodata = &mut *$rodata;
+        rodata.source = $number;
+        rodata.frame_pointers_only = $options.frame_pointers;
+        rodata.fingerprint_key = $base.fingerprint_key();
+        rodata.wakeup_bytes = $base.wakeup_bytes();
+        rodata.wakeup_pause = $base.wakeup_pause().as_nanos() as u64;
+    }};
+}
+pub(super) use number;
 
 /// A key that nobody can guess: std seeds each of its hashers from the system's random source.
 pub fn random_key() -> [u64; 2] {
@@ -103,13 +113,17 @@ pub fn clear(map: &MapMut<'_>) -> Result<()> {
 }
 
 /// Adds the kernel's counters to `stats`.
-pub fn count(counters: &bpf::counters, targets_lost: u64, stats: &mut Stats) {
+pub fn count(counters: &bpf::counters, stats: &mut Stats) {
     stats.samples += counters.samples - counters.samples_lost;
     stats.lost += counters.samples_lost;
     stats.truncated += counters.kernel_truncated;
     stats.kernel_failed += counters.kernel_failed;
-    if targets_lost > 0 {
-        *stats.missed.entry("children not followed".into()).or_default() += targets_lost;
+}
+
+/// Where the kernel's own accounting of our time is off, takes what the programs measured.
+pub fn or_own_run_time(counters: &bpf::counters, stats: &mut Stats) {
+    if stats.overhead.bpf_ns == 0 {
+        (stats.overhead.bpf_ns, stats.overhead.bpf_runs) = (counters.run_ns, counters.samples);
     }
 }
 
@@ -193,6 +207,14 @@ fn parse_symbol(text: &str) -> Option<KernelSymbol> {
     };
     let known = !name.is_empty() && !name.starts_with("0x");
     known.then(|| KernelSymbol { name: name.to_owned(), module })
+}
+
+/// Bytes that a ring buffer needs so that it holds what comes in four waits: samples with their
+/// wake-up delayed, and a new stack of 30 frames for each.
+pub fn ring_bytes(records_a_second: u64) -> u32 {
+    let record = size_of::<bpf::sample>() as u64 + 2 * 256;
+    let bytes = records_a_second * record * u64::from(super::POLL_MS) * 4 / 1000;
+    bytes.clamp(1 << 20, 1 << 26).next_power_of_two() as u32
 }
 
 /// Why a BPF object could not be loaded, and the way out.

@@ -1,27 +1,43 @@
 //! The sources: what can be measured, a file each, and the one table of them.
 //!
 //! A source attaches its kernel half and yields a [`Stream`]; everything after that (draining,
-//! naming, storing, showing) is the same for all sources of a kind.
+//! naming, storing, showing) is the same for all sources of a kind. What they share in the kernel is
+//! in [`Base`].
 
+mod base;
 mod cpu;
 mod load;
 
-use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+pub use base::Base;
 pub(crate) use load::has_syscall_programs;
 
 use crate::{
-    bpf,
-    collector::Batch,
     model::{SourceInfo, Stats},
     target::Target,
-    unwind,
 };
 
+/// A source, by its kind.
+#[derive(Clone, Copy)]
+pub enum Source {
+    /// Weighted stacks, for `rprof record` and the agent.
+    Stacks(&'static dyn Stacks),
+}
+
 /// Every source.
-pub const SOURCES: &[&dyn Source] = &[&cpu::Cpu];
+pub const SOURCES: &[Source] = &[Source::Stacks(&cpu::Cpu)];
+
+impl Source {
+    /// Its word on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Stacks(source) => source.name(),
+        }
+    }
+}
 
 /// What a source is told when it is opened.
 #[derive(Clone, Debug, Default)]
@@ -34,21 +50,30 @@ pub struct Options {
     pub frequency: u64,
     /// Whether user stacks are followed by frame pointers alone.
     pub frame_pointers: bool,
+    /// Time between two wake-ups for new processes, at least.
+    pub wakeup_pause: Duration,
 }
 
-/// One thing that can be measured.
-pub trait Source: Sync {
+/// A source of kind `stacks`.
+pub trait Stacks: Sync {
     /// Its word on the command line.
     fn name(&self) -> &'static str;
 
-    /// Loads its kernel half. Nothing is measured before [`Stream::start`].
+    /// Samples a second that it sends at most, as a rule: buffers are sized for them.
+    ///
+    /// # Errors
+    /// The machine does not tell its CPUs.
+    fn samples_a_second(&self, options: &Options) -> Result<u64>;
+
+    /// Loads its kernel half, as source number `number` of those that share `base`. Nothing is
+    /// measured before [`Stream::start`].
     ///
     /// # Errors
     /// The kernel or our privileges do not allow it: says what is missing.
-    fn open(&self, options: &Options) -> Result<Box<dyn Stream>>;
+    fn open(&self, options: &Options, base: &Base, number: u32) -> Result<Box<dyn Stream>>;
 }
 
-/// A source of kind `stacks` at work.
+/// A source of kind `stacks` at work. What it samples comes out of the [`Base`] that it shares.
 pub trait Stream {
     /// How it samples.
     fn info(&self) -> SourceInfo;
@@ -62,46 +87,26 @@ pub trait Stream {
     /// Ends measuring; what was measured can still be drained and counted.
     fn stop(&mut self);
 
-    /// Becomes readable when a buffer fills or a new process was sampled.
-    fn wakeup_fd(&self) -> BorrowedFd<'_>;
-
-    /// Moves what the kernel has ready into `batch`.
-    ///
-    /// # Errors
-    /// The ring buffer is not readable.
-    fn drain(&mut self, batch: &mut Batch) -> Result<()>;
-
     /// Follows CPUs that came online or went away. On those in `renewed` all events are void: they
     /// are new, or were away for a while.
     ///
     /// # Errors
     /// A CPU that is online cannot be sampled.
-    fn follow_cpus(&mut self, renewed: &[usize]) -> Result<()>;
+    fn follow_cpus(&mut self, _renewed: &[usize]) -> Result<()> {
+        Ok(())
+    }
 
     /// Samples at another rate (samples a second and CPU) from now on. Each sample keeps the weight
     /// of the rate that it was taken at, so their sum stays right.
     ///
     /// # Errors
     /// The kernel refuses an event; CPUs that were changed by then stay so.
-    fn set_rate(&mut self, frequency: u64) -> Result<()>;
-
-    /// Names kernel addresses: function and, for a module, the module.
-    fn name_kernel(&mut self, addresses: &[u64]) -> Vec<Option<KernelSymbol>>;
-
-    /// Has the kernel announce every stack anew, since we are about to forget those we know.
-    ///
-    /// # Errors
-    /// The map cannot be written.
-    fn forget_stacks(&mut self) -> Result<()>;
-
-    /// The maps that unwind tables go into.
-    ///
-    /// # Errors
-    /// No more descriptors are to be had.
-    fn unwind_maps(&self) -> Result<unwind::Maps>;
+    fn set_rate(&mut self, _frequency: u64) -> Result<()> {
+        Ok(())
+    }
 
     /// Adds what the kernel counted so far to `stats`.
-    fn count(&self, stats: &mut Stats);
+    fn count(&self, base: &Base, stats: &mut Stats);
 }
 
 /// The name of a kernel address.
@@ -113,15 +118,16 @@ pub struct KernelSymbol {
     pub module: Option<String>,
 }
 
-/// The source of that name.
+/// The source of kind `stacks` of that name.
 ///
 /// # Errors
-/// There is none: names the nearest.
-pub fn find(name: &str) -> Result<&'static dyn Source> {
-    match SOURCES.iter().find(|source| source.name() == name) {
-        Some(source) => Ok(*source),
+/// There is none: names those that there are.
+pub fn find_stacks(name: &str) -> Result<&'static dyn Stacks> {
+    let stacks = SOURCES.iter().map(|Source::Stacks(source)| *source);
+    match stacks.clone().find(|source| source.name() == name) {
+        Some(source) => Ok(source),
         None => {
-            let known: Vec<&str> = SOURCES.iter().map(|source| source.name()).collect();
+            let known: Vec<&str> = stacks.map(Stacks::name).collect();
             bail!("no source {name:?}; there is: {}", known.join(", "))
         }
     }
@@ -129,11 +135,3 @@ pub fn find(name: &str) -> Result<&'static dyn Source> {
 
 /// The wait between two wake-ups, at most, and how much buffer it has to cover.
 pub(crate) const POLL_MS: u16 = 250;
-
-/// Bytes that a ring buffer needs so that it holds what comes in four waits: samples with their
-/// wake-up delayed, and a new stack of 30 frames for each.
-pub(crate) fn ring_bytes(records_a_second: u64) -> u32 {
-    let record = size_of::<bpf::sample>() as u64 + 2 * 256;
-    let bytes = records_a_second * record * u64::from(POLL_MS) * 4 / 1000;
-    bytes.clamp(1 << 20, 1 << 26).next_power_of_two() as u32
-}

@@ -21,17 +21,15 @@ fn resident(pid: u32) -> f64 {
     text.split(' ').nth(1).unwrap().parse::<f64>().unwrap() * 4096.0
 }
 
-/// Slope of the line through evenly spaced values that fits best, per step, and its standard error.
-fn slope(values: &[f64]) -> (f64, f64) {
-    let count = values.len() as f64;
-    let (x_mean, y_mean) = ((count - 1.0) / 2.0, values.iter().sum::<f64>() / count);
-    let x = |at: usize| at as f64 - x_mean;
-    let sxx: f64 = (0..values.len()).map(|at| x(at).powi(2)).sum();
-    let sxy: f64 = values.iter().enumerate().map(|(at, y)| x(at) * (y - y_mean)).sum();
-    let slope = sxy / sxx;
-    let rest = |(at, y): (usize, &f64)| (y - y_mean - slope * x(at)).powi(2);
-    let variance = values.iter().enumerate().map(rest).sum::<f64>() / (count - 2.0);
-    (slope, (variance / sxx).sqrt())
+/// What resident memory may grow by from one quarter of the run to the next, bytes: room for the
+/// rows of those processes that were sampled, and for a cache that fills late. Of 1,500 processes in
+/// a quarter of the short run, a leak of 2 KiB each is more; of 15,000 in the long one, of 200 bytes.
+const GROWTH: u32 = 3 << 20;
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 #[test]
@@ -55,13 +53,13 @@ fn processes_come_and_go() {
     let store = agent.store().to_owned();
     let log = agent.end();
 
-    // The first half is for caches to fill.
-    let (slope, error) = slope(&memory[memory.len() / 2..]);
+    // The first half is for caches to fill, and they do so in steps: so no slope, but the medians
+    // of two quarters, with thousands of processes between them.
+    let quarter = memory.len() / 4;
+    let growth = median(&memory[3 * quarter..]) - median(&memory[2 * quarter..3 * quarter]);
     let most = memory.iter().copied().fold(0.0, f64::max);
-    println!("{slope:.0} bytes a second, give or take {error:.0}; {most:.0} bytes at most");
-    // No trend, or none that would come to a tenth of its bound within an hour.
-    let tolerable = (12 << 20) as f64 / 3600.0;
-    assert!(slope - 5.0 * error <= tolerable, "{slope:.0} bytes a second, {memory:?}");
+    println!("{growth:.0} bytes more in the last quarter; {most:.0} bytes at most");
+    assert!(growth <= f64::from(GROWTH), "{growth:.0} bytes, {memory:?}");
     assert!(most <= (128 << 20) as f64, "{memory:?}");
     let mut children = 0;
     for file in recordings(&store) {
