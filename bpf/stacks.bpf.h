@@ -22,6 +22,7 @@
 enum record_kind {
 	RECORD_SAMPLE = 1,
 	RECORD_STACK = 2,
+	RECORD_FREE = 3,
 };
 
 /* One sample; a fingerprint of zero means that there is no such stack. */
@@ -345,6 +346,42 @@ static __always_inline bool send_snapshot(const struct unwind *unwind, const str
 static __always_inline bool needs_snapshot(__u32 status)
 {
 	return (status == UNWIND_NOT_LOADED || status == UNWIND_NO_MAPPING) && !is_exiting();
+}
+
+/*
+ * Who walks a stack in each slot of a CPU. Only one program at a time runs there, but it may be
+ * preempted, and there is no compare-and-swap before 5.12: so whoever lost his slot meanwhile,
+ * which takes two programs that are preempted within a few ns, finds out when he gives it back.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, STACK_SLOTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} slots SEC(".maps");
+
+static __always_inline bool take_slot(__u32 *slot)
+{
+	for (*slot = 0; *slot < STACK_SLOTS; (*slot)++) {
+		__u32 *owner = bpf_map_lookup_elem(&slots, slot);
+
+		if (owner && !*owner) {
+			*owner = bpf_get_current_pid_tgid();
+			return true;
+		}
+	}
+	return false;
+}
+
+/* False if another took it meanwhile. */
+static __always_inline bool give_slot(__u32 slot)
+{
+	__u32 *owner = bpf_map_lookup_elem(&slots, &slot);
+
+	if (!owner || *owner != (__u32)bpf_get_current_pid_tgid())
+		return false;
+	*owner = 0;
+	return true;
 }
 
 /* Says when and where the current task was sampled. False if it is no target. */

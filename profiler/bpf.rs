@@ -16,6 +16,13 @@ pub mod cpu {
     include!(concat!(env!("OUT_DIR"), "/cpu.skel.rs"));
 }
 
+/// Skeleton and types of `bpf/heap.bpf.c`.
+#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
+#[allow(clippy::unwrap_used, clippy::wildcard_imports)]
+pub mod heap {
+    include!(concat!(env!("OUT_DIR"), "/heap.skel.rs"));
+}
+
 /// Skeleton and types of `bpf/base.bpf.c`.
 #[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
 #[allow(clippy::unwrap_used, clippy::wildcard_imports)]

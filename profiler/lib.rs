@@ -32,6 +32,8 @@ pub mod query;
 
 pub mod viewer;
 
+pub mod heap;
+
 pub mod session;
 
 pub mod agent;

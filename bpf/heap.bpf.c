@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Source `heap`: who allocates user memory, and who still holds it. Runs at the functions of
+ * allocators, which are probed at their first instruction that the kernel emulates.
+ *
+ * The trap is what costs, not what runs in it: so a call that is not sampled has no second trap at
+ * its return, and its address is never learned.
+ */
+#define STACK_SLOTS 4
+#include "held.bpf.h"
+#include "kernel.h"
+#include "stacks.bpf.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+/* What a probe is at, in the low byte of its cookie: enum Function of profiler/heap/functions.rs.
+ */
+enum function {
+	FUNCTION_MALLOC = 1,     /* (size), and what has its shape: valloc, operator new */
+	FUNCTION_CALLOC,         /* (count, size) */
+	FUNCTION_REALLOC,        /* (address, size) */
+	FUNCTION_REALLOCARRAY,   /* (address, count, size) */
+	FUNCTION_MEMALIGN,       /* (alignment, size), aligned_alloc */
+	FUNCTION_POSIX_MEMALIGN, /* (address *, alignment, size) */
+	FUNCTION_MMAP,           /* (address, size, protection, flags, ...) */
+	FUNCTION_MREMAP,         /* (address, old size, size, flags, ...) */
+	FUNCTION_FREE,           /* (address), and munmap */
+	FUNCTION_OTEL_ALLOC,     /* otel_memory:alloc */
+	FUNCTION_OTEL_FREE,      /* otel_memory:free */
+};
+
+/* Set in a cookie where a realloc of nothing calls a malloc that is probed itself. */
+#define COOKIE_CALLS_MALLOC 0x100
+
+#define PROT_NONE 0
+#define MAP_ANONYMOUS 0x20
+
+/* A call that matters and has not returned yet. */
+struct call {
+	struct held held;
+	__u64 sp;     /* at its entry: what is called deeper down is part of it */
+	__u64 out;    /* where posix_memalign() leaves the address */
+	__u64 old;    /* a sampled allocation that realloc() frees if it succeeds */
+	bool sampled; /* else only `old` matters */
+	bool active;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct call);
+} calls SEC(".maps");
+
+extern bool bpf_session_is_return(void) __ksym __weak;
+
+/* The bytes that a call asks for. */
+static __always_inline __u64 size_of_call(struct pt_regs *ctx, __u32 function)
+{
+	switch (function) {
+	case FUNCTION_MALLOC:
+		return PT_REGS_PARM1(ctx);
+	case FUNCTION_CALLOC:
+		return PT_REGS_PARM1(ctx) * PT_REGS_PARM2(ctx);
+	case FUNCTION_REALLOC:
+	case FUNCTION_MEMALIGN:
+		return PT_REGS_PARM2(ctx);
+	case FUNCTION_REALLOCARRAY:
+		return PT_REGS_PARM2(ctx) * PT_REGS_PARM3(ctx);
+	case FUNCTION_POSIX_MEMALIGN:
+	case FUNCTION_MREMAP:
+		return PT_REGS_PARM3(ctx);
+	case FUNCTION_MMAP:
+		/* Address space that is only reserved, or backed by a file, is no memory. */
+		if ((__u32)PT_REGS_PARM3(ctx) == PROT_NONE || !(PT_REGS_PARM4(ctx) & MAP_ANONYMOUS))
+			return 0;
+		return PT_REGS_PARM2(ctx);
+	}
+	return 0;
+}
+
+/* The sampled allocation that a call frees if it succeeds; 0: none. */
+static __always_inline __u64 freed_by_call(struct pt_regs *ctx, __u32 function, __u64 pid)
+{
+	struct held_key key = {.address = PT_REGS_PARM1(ctx), .pid = pid};
+
+	if (function != FUNCTION_REALLOC && function != FUNCTION_REALLOCARRAY &&
+	    function != FUNCTION_MREMAP)
+		return 0;
+	return bpf_map_lookup_elem(&held, &key) ? key.address : 0;
+}
+
+/* Samples a call that is about to allocate `size` bytes. False if the sample was lost. */
+static __always_inline bool sample_call(struct pt_regs *ctx, struct held *held, __u64 size)
+{
+	struct sample sample = {.count = 1, .weight = size};
+	__u32 slot;
+	bool sent;
+
+	if (!begin_sample(&sample) || !take_slot(&slot))
+		return false;
+	sent = send_sample(ctx, &sample, slot, false);
+	if (!give_slot(slot))
+		return false;
+	held->user_stack = sample.user_stack;
+	held->born = sample.time;
+	held->size = size;
+	held->pid = sample.pid;
+	held->tid = sample.tid;
+	return sent;
+}
+
+/* True if the call's return matters. */
+static __always_inline bool enter(struct pt_regs *ctx, __u64 cookie)
+{
+	__u64 pid = bpf_get_current_pid_tgid() >> 32, size, old;
+	__u32 function = cookie & 0xff;
+	struct call *call;
+	bool sampled;
+
+	if (!target_matches(pid))
+		return false;
+	count_hit();
+	if (cookie & COOKIE_CALLS_MALLOC && !PT_REGS_PARM1(ctx))
+		return false;
+	size = size_of_call(ctx, function);
+	old = freed_by_call(ctx, function, pid);
+	sampled = is_sampled(size);
+	if (!sampled && !old)
+		return false;
+	call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL,
+				    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!call) {
+		__sync_fetch_and_add(&not_followed, 1);
+		return false;
+	}
+	/* An allocator that calls itself allocates once. */
+	if (call->active && PT_REGS_SP(ctx) < call->sp)
+		return false;
+	call->sampled = sampled && sample_call(ctx, &call->held, size);
+	call->sp = PT_REGS_SP(ctx);
+	call->old = old;
+	call->out = function == FUNCTION_POSIX_MEMALIGN ? PT_REGS_PARM1(ctx) : 0;
+	call->active = call->sampled || old;
+	return call->active;
+}
+
+static __always_inline int leave(struct pt_regs *ctx)
+{
+	__u64 pid = bpf_get_current_pid_tgid() >> 32, address = PT_REGS_RC(ctx);
+	struct call *call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL, 0);
+
+	if (!call || !call->active)
+		return 0;
+	call->active = false;
+	if (call->out && ((__u32)address ||
+			  bpf_probe_read_user(&address, sizeof(address), (const void *)call->out)))
+		address = 0;
+	if (address == ~0ULL) /* MAP_FAILED */
+		address = 0;
+	if (call->old && address)
+		release(pid, call->old);
+	if (call->sampled)
+		hold(pid, address, &call->held);
+	return 0;
+}
+
+SEC("uprobe.session")
+int heap_call(struct pt_regs *ctx)
+{
+	if (bpf_session_is_return())
+		return leave(ctx);
+	return enter(ctx, bpf_get_attach_cookie(ctx)) ? 0 : 1;
+}
+
+/* For kernels that have no sessions (before 6.13). */
+SEC("uprobe")
+int heap_enter(struct pt_regs *ctx)
+{
+	enter(ctx, bpf_get_attach_cookie(ctx));
+	return 0;
+}
+
+SEC("uretprobe")
+int heap_leave(struct pt_regs *ctx)
+{
+	return leave(ctx);
+}
+
+static __always_inline int free_call(struct pt_regs *ctx)
+{
+	count_hit();
+	release(bpf_get_current_pid_tgid() >> 32, PT_REGS_PARM1(ctx));
+	return 0;
+}
+
+SEC("uprobe.multi")
+int heap_free(struct pt_regs *ctx)
+{
+	return free_call(ctx);
+}
+
+SEC("uprobe")
+int heap_free_alone(struct pt_regs *ctx)
+{
+	return free_call(ctx);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

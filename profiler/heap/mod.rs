@@ -1,0 +1,14 @@
+//! How allocators are found and probed, for the source `heap`.
+//!
+//! ```text
+//! a mapped file ─► object ─► its allocator's functions ─► place of each probe
+//!                              (by their names)             (by disassembly)
+//! ```
+
+mod functions;
+mod object;
+mod place;
+
+pub use functions::Function;
+pub use object::{Probe, find};
+pub use place::Place;
