@@ -79,7 +79,7 @@ struct Agent {
 impl Agent {
     fn open(folder: &Path) -> Result<Self> {
         let limits = Limits { keep: Duration::from_secs(365 * 86400), max_bytes: u64::MAX };
-        let value = ValueType { name: "cpu".into(), unit: "nanoseconds".into() };
+        let value = ValueType::new("cpu", "nanoseconds");
         Ok(Self {
             folder: Folder::open(folder, limits, None)?,
             writer: None,
@@ -90,6 +90,7 @@ impl Agent {
                 frequency: HZ,
                 period: PERIOD,
                 value,
+                ..SourceInfo::default()
             },
             stats: Stats::default(),
             named: 0,
@@ -114,7 +115,8 @@ impl Agent {
         (self.info.duration, self.info.complete) = (at, last);
         let named: Vec<u32> = (self.named as u32..tables.frames.len() as u32).collect();
         self.named = tables.frames.len();
-        let state = SourceState { info: &self.source, stats: &self.stats, samples };
+        let state =
+            SourceState { info: &self.source, stats: &self.stats, samples, frees: &mut Vec::new() };
         let writer = self.writer.as_mut().context("no recording was begun")?;
         writer.commit(&self.info, &mut [state], tables, &named)?;
         if last && let Some(writer) = self.writer.take() {

@@ -399,6 +399,8 @@ impl Session {
         self.info.duration = now - self.start;
         let mut samples: Vec<_> =
             (0..self.sources.len()).map(|number| self.resolver.take_samples(number)).collect();
+        // No source that there is frees what it samples.
+        let mut frees = vec![Vec::new(); samples.len()];
         let named = self.resolver.take_named();
         let count = samples.iter().map(|samples| samples.len() as u64).sum::<u64>();
         let Some(writer) = &mut self.writer else {
@@ -406,7 +408,8 @@ impl Session {
             return Ok(());
         };
         let mut states: Vec<_> = (self.sources.iter().zip(stats).zip(&mut samples))
-            .map(|((info, stats), samples)| SourceState { info, stats, samples })
+            .zip(&mut frees)
+            .map(|(((info, stats), samples), frees)| SourceState { info, stats, samples, frees })
             .collect();
         let written = writer.commit(&self.info, &mut states, self.resolver.tables(), &named);
         if written.is_err() {

@@ -40,8 +40,18 @@ pub struct ValueType {
     pub unit: String,
 }
 
+impl ValueType {
+    /// Values of this name, in this unit.
+    pub fn new(name: &str, unit: &str) -> Self {
+        Self { name: name.into(), unit: unit.into() }
+    }
+}
+
+/// What of a held source was not freed yet, as number of objects and as bytes: pprof's words.
+const IN_USE: [&str; 2] = ["inuse_objects", "inuse_space"];
+
 /// One source of a recording.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub struct SourceInfo {
     /// Its word on the command line, such as `cpu`.
@@ -50,10 +60,58 @@ pub struct SourceInfo {
     pub event: String,
     /// Samples a second and CPU; 0 where samples are not taken by time.
     pub frequency: u64,
-    /// What one sample stands for, in the unit of `value`; 0 where that differs.
+    /// What one sample stands for, in the unit of `value`: where samples are not taken by time, how
+    /// much of it lies between two on average, and 1 if nothing is left out. 0 if that is not known.
     pub period: u64,
-    /// What a sample's value is; its count is `samples/count` always.
+    /// What a sample's count is: `samples/count`, or how many objects it stands for.
+    pub count: ValueType,
+    /// What a sample's value is.
     pub value: ValueType,
+    /// True if samples are of memory, and the source tells when it is freed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+}
+
+impl Default for SourceInfo {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            event: String::new(),
+            frequency: 0,
+            period: 0,
+            count: ValueType::new("samples", "count"),
+            value: ValueType::default(),
+            held: false,
+        }
+    }
+}
+
+impl SourceInfo {
+    /// All types of value that a view of it can show, in pprof's order: count and value, and of a
+    /// held source the same of what is in use.
+    pub fn types(&self) -> Vec<ValueType> {
+        let mut types = vec![self.count.clone(), self.value.clone()];
+        if self.held {
+            let units = [&self.count.unit, &self.value.unit];
+            types.extend(IN_USE.iter().zip(units).map(|(name, unit)| ValueType::new(name, unit)));
+        }
+        types
+    }
+
+    /// How many samples `count` and `value` are the sum of, as far as noise goes.
+    ///
+    /// Samples that are taken by time each count for one. Of those that are taken by value, one for
+    /// each `period` of it on average, an object of size `s` is kept with the probability
+    /// `p = 1 - exp(-s / period)` and then stands for `w = s / p`. The estimate of the sum has the
+    /// variance `sum of (1 - p) w^2` over the samples (D. G. Horvitz and D. J. Thompson, J. Am.
+    /// Stat. Assoc. 47, 1952), and `(1 - p) w = s / (exp(s / period) - 1)` is at most `period`. So
+    /// the variance is at most `period * value`: that of `value / period` samples of one weight.
+    pub fn samples_in(&self, count: u64, value: u64) -> f64 {
+        match self.period {
+            period if self.frequency == 0 && period > 0 => value as f64 / period as f64,
+            _ => count as f64,
+        }
+    }
 }
 
 /// What was counted while recording. All of it is shown with every output.
@@ -165,6 +223,33 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_are_those_of_pprof() {
+        let names = |source: &SourceInfo| {
+            let names: Vec<String> = source.types().into_iter().map(|one| one.name).collect();
+            names.join(" ")
+        };
+        let value = ValueType::new("cpu", "nanoseconds");
+        let cpu = SourceInfo { value, frequency: 99, period: 10_101_010, ..SourceInfo::default() };
+        assert_eq!(names(&cpu), "samples cpu");
+        assert_eq!(cpu.samples_in(3, 30_303_030), 3.0);
+        let heap = SourceInfo {
+            count: ValueType::new("alloc_objects", "count"),
+            value: ValueType::new("alloc_space", "bytes"),
+            period: 512 << 10,
+            held: true,
+            ..SourceInfo::default()
+        };
+        assert_eq!(names(&heap), "alloc_objects alloc_space inuse_objects inuse_space");
+        assert_eq!(heap.types()[3].unit, "bytes");
+        // 40-byte objects: two samples that stand for 26,214 of them.
+        assert_eq!(heap.samples_in(26_214, 1 << 20), 2.0);
+        let json = serde_json::to_string(&cpu).unwrap();
+        assert_eq!(serde_json::from_str::<SourceInfo>(&json).unwrap(), cpu);
+        let old: SourceInfo = serde_json::from_str(r#"{"name": "cpu"}"#).unwrap();
+        assert_eq!(old.count.name, "samples");
+    }
 
     #[test]
     fn what_was_counted_since() {

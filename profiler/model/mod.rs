@@ -20,7 +20,7 @@ pub use label::{Label, UID_UNKNOWN, container, unit};
 pub use moment::{Moment, parse_span};
 pub use names::{Name, NameKind};
 pub use profile::{
-    Binary, Frame, FrameKind, Function, Line, Process, Profile, Sample, Tables, Thread,
+    Binary, Frame, FrameKind, Free, Function, Line, Process, Profile, Sample, Tables, Thread,
 };
 pub use stack::{EMPTY_STACK, Stacks};
 pub use table::{Strings, Table};

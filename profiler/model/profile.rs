@@ -101,10 +101,19 @@ pub struct Sample {
     pub thread: u32,
     /// Stack: user frames at the root, kernel frames at the leaf.
     pub stack: u32,
-    /// How many samples this stands for.
+    /// How many this stands for, of what the source counts: samples, or objects.
     pub count: u64,
     /// Their sum in the unit of the source: ns for `cpu`.
     pub value: u64,
+}
+
+/// Memory of a held source that is in use no more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Free {
+    /// Time of the free; thread, stack, count and value of the sample of the allocation.
+    pub sample: Sample,
+    /// Time of the allocation, ns since the recording's start.
+    pub born: u64,
 }
 
 /// Everything that samples point into.

@@ -45,7 +45,8 @@ pub fn empty() -> Profile {
             event: "cpu-clock".into(),
             frequency: 99,
             period: PERIOD,
-            value: ValueType { name: "cpu".into(), unit: "nanoseconds".into() },
+            value: ValueType::new("cpu", "nanoseconds"),
+            ..SourceInfo::default()
         },
         to: 10_000_000_000,
         ..Profile::default()

@@ -67,7 +67,8 @@ impl Stream for Sampling {
             event: if self.hardware { "cycles" } else { "cpu-clock" }.into(),
             frequency: self.frequency,
             period: period(self.hardware, self.frequency),
-            value: ValueType { name: "cpu".into(), unit: "nanoseconds".into() },
+            value: ValueType::new("cpu", "nanoseconds"),
+            ..SourceInfo::default()
         }
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 
 use super::codec::{Decoder, Encoder};
 use crate::model::{
-    Binary, EMPTY_STACK, Frame, FrameKind, Function, Line, Process, Tables, Thread, UID_UNKNOWN,
+    Binary, EMPTY_STACK, Frame, FrameKind, Function, Line, Process, Tables, Thread,
 };
 
 /// How much of each table there is: how much was written, or where a segment begins.
@@ -44,9 +44,6 @@ impl Extent {
         [strings, binaries, functions, frames, stacks, processes, threads]
     }
 }
-
-/// Which of [`Extent::parts`] processes are; recordings of format 1 have none.
-const PROCESSES: usize = 5;
 
 /// Writes what `tables` has beyond `from`, and the lines of the frames in `named`, which were
 /// named meanwhile. Without `mangled`, names of functions are only kept as they are shown.
@@ -241,20 +238,17 @@ fn at(ids: &[u32], index: u32) -> u32 {
     ids.get(index as usize).copied().unwrap_or_default()
 }
 
-/// Adds a segment of a recording of format `version` to `tables`, and to `ids` where its entries
+/// Adds a segment to `tables`, and to `ids` where its entries
 /// went. What was read before, while the segment was not complete yet, stays where it is.
 ///
 /// # Errors
 /// It is damaged, or one before it is missing. The tables then keep what was read, which is sound
 /// as far as it goes.
-pub fn decode(bytes: &[u8], version: u32, tables: &mut Tables, ids: &mut Ids) -> Result<()> {
+pub fn decode(bytes: &[u8], tables: &mut Tables, ids: &mut Ids) -> Result<()> {
     let mut input = Decoder(bytes);
     // How many entries of each table are known already, and how many there are.
     let mut counts = [(0, 0); 7];
     for (index, have) in ids.parts().into_iter().enumerate() {
-        if version < 2 && index == PROCESSES {
-            continue;
-        }
         let from = input.unsigned()? as usize;
         let Some(known) = have.checked_sub(from) else {
             bail!("a part of the dictionary before this one is missing");
@@ -293,14 +287,10 @@ pub fn decode(bytes: &[u8], version: u32, tables: &mut Tables, ids: &mut Ids) ->
         }
     }
     let first = (ids.frames.len() - frames.0) as u32;
-    decode_frames(&mut input, version, frames, tables, ids)?;
-    decode_stacks(&mut input, version, first, stacks, tables, ids)?;
-    if version < 2 {
-        decode_threads_1(&mut input, threads, tables, ids)?;
-    } else {
-        decode_processes(&mut input, processes, tables, ids)?;
-        decode_threads(&mut input, threads, tables, ids)?;
-    }
+    decode_frames(&mut input, frames, tables, ids)?;
+    decode_stacks(&mut input, first, stacks, tables, ids)?;
+    decode_processes(&mut input, processes, tables, ids)?;
+    decode_threads(&mut input, threads, tables, ids)?;
     decode_lines(&mut input, tables, ids)
 }
 
@@ -318,7 +308,6 @@ type Count = (usize, usize);
 
 fn decode_frames(
     input: &mut Decoder<'_>,
-    version: u32,
     (known, count): Count,
     tables: &mut Tables,
     ids: &mut Ids,
@@ -339,7 +328,7 @@ fn decode_frames(
     }
     let mut before: HashMap<u32, u64> = HashMap::new();
     for (index, (kind, binary)) in kinds.into_iter().zip(binaries).enumerate() {
-        let before = before.entry(if version < 2 { 0 } else { binary }).or_default();
+        let before = before.entry(binary).or_default();
         *before = before.wrapping_add(input.signed()? as u64);
         let address = *before;
         if index < known {
@@ -357,7 +346,6 @@ fn decode_frames(
 
 fn decode_stacks(
     input: &mut Decoder<'_>,
-    version: u32,
     mut new: u32,
     (known, count): Count,
     tables: &mut Tables,
@@ -374,12 +362,9 @@ fn decode_stacks(
     }
     let mut frame = 0;
     for (index, parent) in parents.into_iter().enumerate() {
-        frame = match version {
-            0 | 1 => offset(frame, input.signed()?),
-            _ => match input.unsigned()?.checked_sub(1) {
-                None => new,
-                Some(by) => offset(frame, unzigzag(by)),
-            },
+        frame = match input.unsigned()?.checked_sub(1) {
+            None => new,
+            Some(by) => offset(frame, unzigzag(by)),
         };
         new = new.max(frame.saturating_add(1));
         if index < known {
@@ -428,30 +413,6 @@ fn decode_threads(
         let (pid, comm) = tables.processes.get(process).map_or((0, 0), |of| (of.pid, of.comm));
         let name = name.checked_sub(1).map_or(comm, |name| at(&ids.strings, name));
         ids.threads.push(tables.threads.intern(Thread { process, tid: offset(pid, by), name }));
-    }
-    Ok(())
-}
-
-/// Threads of format 1, which kept what is their process's with each of them.
-fn decode_threads_1(
-    input: &mut Decoder<'_>,
-    (known, count): Count,
-    tables: &mut Tables,
-    ids: &mut Ids,
-) -> Result<()> {
-    for index in 0..count {
-        let pid = input.index()?;
-        let tid = offset(pid, input.signed()?);
-        let comm = input.index()?;
-        let name = offset(comm, input.signed()?);
-        let [comm, name, cgroup] = [comm, name, input.index()?].map(|text| at(&ids.strings, text));
-        if index < known {
-            continue;
-        }
-        let (exe, cmdline, service) = (0, 0, 0);
-        let process = Process { pid, comm, exe, cmdline, uid: UID_UNKNOWN, cgroup, service };
-        let process = tables.processes.intern(process);
-        ids.threads.push(tables.threads.intern(Thread { process, tid, name }));
     }
     Ok(())
 }

@@ -27,7 +27,6 @@ const COPY_TRIES: usize = 5;
 pub struct File {
     path: PathBuf,
     db: Connection,
-    version: u32,
     /// Device and inode of what is open: another file may take its place.
     id: (u64, u64),
     copy: Option<TempDir>,
@@ -59,7 +58,14 @@ impl File {
                 path.display()
             );
         }
-        Ok(Self { path: path.to_owned(), db, version, id, copy })
+        if version < FORMAT_VERSION {
+            bail!(
+                "{} is a recording of format {version}, from before rprof's first release, which \
+                 nothing reads any more; record anew",
+                path.display()
+            );
+        }
+        Ok(Self { path: path.to_owned(), db, id, copy })
     }
 
     /// Where it is.
@@ -70,11 +76,6 @@ impl File {
     /// What to ask for its content.
     pub fn connection(&self) -> &Connection {
         &self.db
-    }
-
-    /// Version of its format.
-    pub fn version(&self) -> u32 {
-        self.version
     }
 
     /// Follows what may have happened to the file since: opens it anew if it was copied, since its

@@ -1,15 +1,8 @@
 //! What questions to a store are answered with, and how many recordings become one answer.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    ops::Range,
-    path::PathBuf,
-};
+use std::{collections::HashMap, ops::Range, path::PathBuf};
 
-use super::{
-    recording::{Extent, Recording},
-    rollup::{Entry, STEP_NS},
-};
+use super::rollup::{Entry, STEP_NS};
 use crate::model::{Detail, Sample, SourceInfo, Stats};
 
 /// One recording of a store.
@@ -36,24 +29,49 @@ pub struct Series {
     pub cells: Vec<Cell>,
 }
 
-/// The value of one process in one column of a [`Series`].
+/// What one process comes to in one column of a [`Series`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cell {
     /// Process.
     pub process: u32,
     /// Column.
     pub column: u32,
-    /// Sum of the samples' values, in the unit of the source.
+    /// Sum of the samples' counts.
+    pub count: u64,
+    /// Sum of their values, in the unit of the source.
     pub value: u64,
+}
+
+/// What is in use over time: at the end of a column, what was taken until then less what was freed.
+/// The first column has all from before, too; where a recording begins, all that was taken in the
+/// one before counts as freed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct InUse {
+    /// What was taken.
+    pub taken: Series,
+    /// What was freed of it.
+    pub freed: Series,
+}
+
+impl Cell {
+    fn add(&mut self, count: u64, value: u64) {
+        self.count = self.count.saturating_add(count);
+        self.value = self.value.saturating_add(value);
+    }
 }
 
 /// The most columns of a [`Series`].
 const COLUMNS_MAX: u64 = 100_000;
 
+/// Cells that wait to be added up, at least; 24 MB.
+const CELLS_WAITING: usize = 1 << 20;
+
 /// A [`Series`] that is being added up.
 pub struct Columns {
     series: Series,
     end: u64,
+    /// Cells at which those of one process and column are next added up.
+    wait: usize,
 }
 
 impl Columns {
@@ -66,7 +84,8 @@ impl Columns {
             false => (time.start, width),
         };
         let columns = time.end.saturating_sub(start).div_ceil(step) as usize;
-        Self { series: Series { start, step, columns, cells: Vec::new() }, end: time.end }
+        let series = Series { start, step, columns, cells: Vec::new() };
+        Self { series, end: time.end, wait: CELLS_WAITING }
     }
 
     /// True if columns are made of whole steps of a roll-up.
@@ -81,8 +100,8 @@ impl Columns {
         start..if self.is_coarse() { end } else { self.end }
     }
 
-    /// Adds the value of a process at a time, ns since the Unix epoch.
-    pub fn add(&mut self, process: u32, at: u64, value: u64) {
+    /// Adds what a process comes to at a time, ns since the Unix epoch.
+    pub fn add(&mut self, process: u32, at: u64, count: u64, value: u64) {
         let column = at.saturating_sub(self.series.start) / self.series.step;
         if at < self.series.start || column >= self.series.columns as u64 {
             return;
@@ -90,23 +109,36 @@ impl Columns {
         let column = column as u32;
         match self.series.cells.last_mut() {
             Some(last) if (last.process, last.column) == (process, column) => {
-                last.value = last.value.saturating_add(value);
+                last.add(count, value);
             }
-            _ => self.series.cells.push(Cell { process, column, value }),
+            _ => self.series.cells.push(Cell { process, column, count, value }),
+        }
+        if self.series.cells.len() >= self.wait {
+            self.merge();
+            self.wait = 2 * self.series.cells.len().max(CELLS_WAITING);
         }
     }
 
-    /// All that was added.
-    pub fn finish(mut self) -> Series {
+    /// As [`Columns::add`], of a level: what was before the first column is in it.
+    pub fn add_to_level(&mut self, process: u32, at: u64, count: u64, value: u64) {
+        self.add(process, at.max(self.series.start), count, value);
+    }
+
+    fn merge(&mut self) {
         let cells = &mut self.series.cells;
         cells.sort_unstable_by_key(|cell| (cell.process, cell.column));
         cells.dedup_by(|next, kept| {
             let same = (next.process, next.column) == (kept.process, kept.column);
             if same {
-                kept.value = kept.value.saturating_add(next.value);
+                kept.add(next.count, next.value);
             }
             same
         });
+    }
+
+    /// All that was added.
+    pub fn finish(mut self) -> Series {
+        self.merge();
         self.series
     }
 }
@@ -204,12 +236,31 @@ impl Merge {
     }
 }
 
+/// What is left of `taken` without `freed`, by thread and stack; never less than nothing.
+pub fn subtract(mut taken: Vec<Entry>, freed: &[Entry]) -> Vec<Entry> {
+    let mut left: HashMap<(u32, u32), (u64, u64), foldhash::fast::RandomState> =
+        HashMap::with_capacity_and_hasher(freed.len(), Default::default());
+    for entry in freed {
+        let left = left.entry((entry.thread, entry.stack)).or_default();
+        *left = (left.0.saturating_add(entry.count), left.1.saturating_add(entry.value));
+    }
+    taken.retain_mut(|entry| {
+        if let Some(left) = left.get_mut(&(entry.thread, entry.stack)) {
+            let (count, value) = (entry.count.min(left.0), entry.value.min(left.1));
+            *left = (left.0 - count, left.1 - value);
+            (entry.count, entry.value) = (entry.count - count, entry.value - value);
+        }
+        entry.count > 0 || entry.value > 0
+    });
+    taken
+}
+
 /// Adds up samples that differ in nothing that has to be told apart.
 pub struct Sum {
     detail: Detail,
-    /// What all values may still come to. Outputs add them up in any way they like, and pprof
-    /// holds sums of 63 bits.
-    room: u64,
+    /// What all counts and values may still come to. Outputs add them up in any way they like, and
+    /// pprof holds sums of 63 bits.
+    room: (u64, u64),
     sums: HashMap<(u32, u32, u32), usize, foldhash::fast::RandomState>,
     samples: Vec<Sample>,
 }
@@ -217,7 +268,8 @@ pub struct Sum {
 impl Sum {
     /// Nothing yet.
     pub fn new(detail: Detail) -> Self {
-        Self { detail, room: i64::MAX as u64, sums: HashMap::default(), samples: Vec::new() }
+        let most = i64::MAX as u64;
+        Self { detail, room: (most, most), sums: HashMap::default(), samples: Vec::new() }
     }
 
     /// Adds one.
@@ -225,8 +277,9 @@ impl Sum {
         if !self.detail.cpu {
             sample.cpu = 0;
         }
-        sample.value = sample.value.min(self.room);
-        self.room -= sample.value;
+        sample.count = sample.count.min(self.room.0);
+        sample.value = sample.value.min(self.room.1);
+        self.room = (self.room.0 - sample.count, self.room.1 - sample.value);
         if self.detail.time {
             return self.samples.push(sample);
         }
@@ -248,82 +301,6 @@ impl Sum {
             self.samples.sort_by_key(|sample| sample.time);
         }
         self.samples
-    }
-}
-
-/// What a question reads of a recording: roll-ups that lie wholly within its time, and the windows
-/// that are in none of them.
-pub struct Parts<'a> {
-    /// Roll-ups.
-    pub rollups: Vec<&'a Extent>,
-    /// Windows.
-    pub windows: Vec<&'a Extent>,
-}
-
-impl<'a> Parts<'a> {
-    /// Of a stretch of time, ns since the recording's start.
-    pub fn of(recording: &'a Recording, source: &str, time: &Range<u64>) -> Self {
-        let inside = |extent: &&Extent| {
-            *extent.source == *source
-                && time.start <= extent.time.start
-                && extent.time.end <= time.end
-        };
-        let mut covered = HashSet::new();
-        let mut rollups = Vec::new();
-        for rollup in recording.rollups.iter().filter(inside) {
-            // A damaged file might count a window twice.
-            if rollup.windows.iter().all(|window| !covered.contains(window)) {
-                covered.extend(rollup.windows.iter().copied());
-                rollups.push(rollup);
-            }
-        }
-        let mut parts = Self::windows_of(recording, source, time);
-        parts.windows.retain(|window| !covered.contains(&window.id));
-        parts.rollups = rollups;
-        parts
-    }
-
-    /// The same, without any roll-up.
-    pub fn windows_of(recording: &'a Recording, source: &str, time: &Range<u64>) -> Self {
-        let windows = recording.windows.iter();
-        let shown = |window: &&Extent| *window.source == *source && touches(&window.time, time);
-        Self { rollups: Vec::new(), windows: windows.filter(shown).collect() }
-    }
-}
-
-/// True if two stretches of time have a moment in common.
-pub fn touches(a: &Range<u64>, b: &Range<u64>) -> bool {
-    a.start < b.end && b.start < a.end
-}
-
-/// A stretch of time since the Unix epoch as one since a recording's start.
-pub fn within(recording: &Recording, time: &Range<u64>) -> Range<u64> {
-    let start = recording.info.start;
-    time.start.saturating_sub(start)..time.end.saturating_sub(start)
-}
-
-/// What a question could not read of a recording.
-#[derive(Default)]
-pub struct Missing {
-    /// Windows of samples.
-    pub windows: u64,
-    /// Samples whose thread or stack is in a part of the dictionary that is lost.
-    pub samples: u64,
-}
-
-impl Missing {
-    /// Puts it in words under `remarks`, and begins anew.
-    pub fn say(&mut self, recording: &Recording, remarks: &mut BTreeMap<String, String>) {
-        let Self { windows, samples } = std::mem::take(self);
-        let windows = windows + u64::from(recording.is_cut());
-        let path = recording.path().display();
-        for (count, what) in [(windows, "windows of samples"), (samples, "samples without a stack")]
-        {
-            if count > 0 {
-                let text = format!("{path} is damaged: {count} {what} are left out");
-                remarks.insert(format!("{path} {what}"), text);
-            }
-        }
     }
 }
 

@@ -13,6 +13,7 @@ mod file;
 mod folder;
 mod merge;
 mod reader;
+mod reading;
 mod recording;
 mod rollup;
 mod stream;
@@ -22,7 +23,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 pub use folder::{Expired, Folder, Limits};
-pub use merge::{Series, Span};
+pub use merge::{Cell, InUse, Series, Span};
 pub use reader::Store;
 pub use rollup::{Entry, Point};
 pub use writer::{SourceState, Writer};
@@ -38,18 +39,21 @@ const SCHEMA: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     -- strings, binaries, functions, frames, stacks, processes and threads, in order
     CREATE TABLE dictionary (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
-    -- samples; start and end in ns since the recording's start
+    -- samples, and what was freed where a source tells of it; start and end in ns since the
+    -- recording's start
     CREATE TABLE window (
         id INTEGER PRIMARY KEY,
         source TEXT NOT NULL,
         start INTEGER NOT NULL,
         end INTEGER NOT NULL,
         samples INTEGER NOT NULL,
+        frees INTEGER NOT NULL,
         sealed INTEGER NOT NULL,
-        data BLOB NOT NULL
+        data BLOB NOT NULL,
+        freed BLOB
     );
     -- what windows (numbers, apart by commas) add up to: values by process and time, and sums by
-    -- thread and stack
+    -- thread and stack; and the same of what was freed
     CREATE TABLE rollup (
         id INTEGER PRIMARY KEY,
         source TEXT NOT NULL,
@@ -58,7 +62,9 @@ const SCHEMA: &str = "
         samples INTEGER NOT NULL,
         windows TEXT NOT NULL,
         series BLOB NOT NULL,
-        sums BLOB NOT NULL
+        sums BLOB NOT NULL,
+        freed_series BLOB,
+        freed_sums BLOB
     );
 ";
 

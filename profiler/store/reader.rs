@@ -6,7 +6,7 @@
 //! written is left out, and [`Store::remarks`] says so.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     ops::Range,
     path::{Path, PathBuf},
@@ -17,12 +17,12 @@ use anyhow::{Context, Result, bail};
 
 use super::{
     file, folder,
-    merge::{Columns, Merge, Missing, Parts, Series, Span, Sum, add_stats, touches, within},
-    recording::Recording,
-    rollup::{self, Entry, Point},
-    window,
+    merge::{Columns, InUse, Merge, Series, Span, Sum, add_stats, subtract},
+    reading::{Reading, touches, within},
+    recording::{Part, Recording},
+    rollup::Entry,
 };
-use crate::model::{Detail, Info, Profile, Sample, SourceInfo, Stats, Tables, View};
+use crate::model::{Detail, Free, Info, Profile, Sample, SourceInfo, Stats, Tables, View};
 
 /// Bytes of names that are kept in memory; recordings that no question touches are forgotten
 /// first, and beyond that the oldest are left out.
@@ -257,127 +257,129 @@ impl Store {
     pub fn sums(&mut self, source: &str, time: &Range<u64>) -> Vec<Entry> {
         self.read_names(time);
         let mut merge = Merge::default();
-        let mut missing = Missing::default();
         for recording in &self.recordings {
-            let within = within(recording, time);
-            let parts = Parts::of(recording, source, &within);
-            let settled = parts.windows.iter().all(|window| recording.is_settled(window));
-            let ids = &recording.ids;
-            let mut sums = Merge::default();
-            let mut add = |mut entries: Vec<Entry>, missing: &mut Missing| {
-                entries.retain(|entry| {
-                    let known = ids.has(entry.thread, entry.stack);
-                    // What came after the names were read will be there next time.
-                    missing.samples += if known || !settled { 0 } else { entry.count };
-                    known
-                });
-                sums.add(entries);
-            };
-            for extent in parts.rollups {
-                match recording.sums(extent.id) {
-                    Ok(entries) => add(entries, &mut missing),
-                    Err(_) => missing.windows += extent.windows.len() as u64,
-                }
-            }
-            for extent in parts.windows {
-                let whole = extent.sealed
-                    && within.start <= extent.time.start
-                    && extent.time.end <= within.end;
-                let read = match whole {
-                    true => recording.window_entries(extent.id),
-                    false => recording.window(extent.id).map(|samples| {
-                        let shown = samples.iter().filter(|one| within.contains(&one.time));
-                        window::entries(shown)
-                    }),
-                };
-                match read {
-                    Ok(entries) => add(entries, &mut missing),
-                    Err(_) => missing.windows += 1,
-                }
-            }
-            let mut entries = sums.finish();
-            for entry in &mut entries {
-                entry.thread = ids.thread(entry.thread).unwrap_or_default();
-                entry.stack = ids.stack(entry.stack).unwrap_or_default();
-            }
-            merge.add_merged(entries);
-            missing.say(recording, &mut self.remarks);
+            let mut reading = Reading::new(recording, source);
+            merge.add_merged(reading.sums(Part::Taken, &within(recording, time)));
+            reading.finish(&mut self.remarks);
         }
         merge.finish()
     }
 
-    /// The value of each process in each of about `columns` columns of a stretch of time. Where
+    /// What of a held source is in use at a time (ns since the Unix epoch) and was taken at least
+    /// `older` ns before, by thread and stack, in no particular order. What was taken before the
+    /// recording that was made at that time began is not known, and not in it.
+    pub fn in_use(&mut self, source: &str, at: u64, older: u64) -> Vec<Entry> {
+        let Some(index) = self.recording_at(source, at) else { return Vec::new() };
+        let start = self.recordings[index].info.start;
+        self.read_names(&(start..at.max(start + 1)));
+        let recording = &self.recordings[index];
+        let mut reading = Reading::new(recording, source);
+        let until = at.saturating_sub(start);
+        let old = until.saturating_sub(older);
+        let taken = reading.sums(Part::Taken, &(0..old));
+        let mut freed = reading.sums(Part::Freed, &(0..old));
+        reading.frees(&(old..until), &mut |free| {
+            if free.born < old {
+                freed.push(Entry::of(&free.sample));
+            }
+        });
+        reading.finish(&mut self.remarks);
+        subtract(taken, &freed)
+    }
+
+    /// When the recording began that tells what is in use at a time, both ns since the Unix epoch;
+    /// none where there is none.
+    pub fn in_use_since(&self, source: &str, at: u64) -> Option<u64> {
+        self.recording_at(source, at).map(|index| self.recordings[index].info.start)
+    }
+
+    /// The last recording of a source that began before a time.
+    fn recording_at(&self, source: &str, at: u64) -> Option<usize> {
+        let before = |one: &Recording| one.info.start < at && one.sources.contains_key(source);
+        self.recordings.iter().rposition(before)
+    }
+
+    /// What each process comes to in each of about `columns` columns of a stretch of time. Where
     /// columns are of 20 s or more they are made of whole steps of 10 s, and are read from
     /// roll-ups: start and step of what comes back say how.
     pub fn series(&mut self, source: &str, time: &Range<u64>, columns: usize) -> Series {
         self.read_names(time);
         let mut columns = Columns::new(time, columns);
-        let mut missing = Missing::default();
+        let coarse = columns.is_coarse();
         for recording in &self.recordings {
-            let start = recording.info.start;
             let within = within(recording, &columns.time());
-            let parts = match columns.is_coarse() {
-                true => Parts::of(recording, source, &within),
-                false => Parts::windows_of(recording, source, &within),
-            };
-            for extent in parts.rollups {
-                let Ok(points) = recording.series(extent.id) else {
-                    missing.windows += extent.windows.len() as u64;
-                    continue;
-                };
-                for Point { process, step, value } in points {
-                    match recording.ids.process(process) {
-                        Some(process) => columns.add(process, step * rollup::STEP_NS, value),
-                        None => missing.samples += 1,
-                    }
-                }
-            }
-            for extent in parts.windows {
-                let Ok(samples) = recording.window(extent.id) else {
-                    missing.windows += 1;
-                    continue;
-                };
-                for sample in samples.iter().filter(|sample| within.contains(&sample.time)) {
-                    let thread = recording.ids.thread(sample.thread);
-                    match thread.and_then(|thread| self.tables.threads.get(thread)) {
-                        Some(thread) => {
-                            columns.add(thread.process, start + sample.time, sample.value);
-                        }
-                        None => missing.samples += u64::from(recording.is_settled(extent)),
-                    }
-                }
-            }
-            missing.say(recording, &mut self.remarks);
+            let mut reading = Reading::new(recording, source);
+            reading.values(Part::Taken, &within, coarse, &self.tables, &mut |one| {
+                columns.add(one.process, one.at, one.count, one.value);
+            });
+            reading.finish(&mut self.remarks);
         }
         columns.finish()
+    }
+
+    /// What of a held source is in use in the columns of [`Store::series`].
+    pub fn in_use_series(&mut self, source: &str, time: &Range<u64>, columns: usize) -> InUse {
+        let first = self.in_use_since(source, time.start.max(1)).unwrap_or(time.start);
+        self.read_names(&(first.min(time.start)..time.end));
+        let (mut taken, mut freed) = (Columns::new(time, columns), Columns::new(time, columns));
+        let (coarse, shown) = (taken.is_coarse(), taken.time());
+        // By process what of the recording before was never freed.
+        let mut left: HashMap<u32, (u64, u64)> = HashMap::new();
+        for recording in self.recordings.iter().filter(|one| one.sources.contains_key(source)) {
+            let start = recording.info.start;
+            if start < first || start >= shown.end {
+                continue;
+            }
+            for (process, (count, value)) in left.drain() {
+                freed.add_to_level(process, start, count, value);
+            }
+            let begin = shown.start.saturating_sub(start);
+            // Whatever columns are, what was before them is of whole hours.
+            let times = [(0..begin, true), (begin..shown.end - start, coarse)];
+            let mut reading = Reading::new(recording, source);
+            for (time, rollups) in times {
+                reading.values(Part::Taken, &time, rollups, &self.tables, &mut |one| {
+                    taken.add_to_level(one.process, one.at, one.count, one.value);
+                    let left = left.entry(one.process).or_default();
+                    *left = (left.0.saturating_add(one.count), left.1.saturating_add(one.value));
+                });
+                reading.values(Part::Freed, &time, rollups, &self.tables, &mut |one| {
+                    freed.add_to_level(one.process, one.at, one.count, one.value);
+                    let left = left.entry(one.process).or_default();
+                    *left = (left.0.saturating_sub(one.count), left.1.saturating_sub(one.value));
+                });
+            }
+            reading.finish(&mut self.remarks);
+        }
+        InUse { taken: taken.finish(), freed: freed.finish() }
     }
 
     /// Gives each sample of a source in a stretch of time to `each`, with its time in ns since
     /// the Unix epoch. By recording and window, and not by time.
     pub fn samples(&mut self, source: &str, time: &Range<u64>, each: &mut dyn FnMut(Sample)) {
         self.read_names(time);
-        let mut missing = Missing::default();
         for recording in &self.recordings {
             let start = recording.info.start;
-            let within = within(recording, time);
-            for extent in Parts::windows_of(recording, source, &within).windows {
-                let Ok(samples) = recording.window(extent.id) else {
-                    missing.windows += 1;
-                    continue;
-                };
-                for sample in samples.into_iter().filter(|sample| within.contains(&sample.time)) {
-                    let ids =
-                        (recording.ids.thread(sample.thread), recording.ids.stack(sample.stack));
-                    match ids {
-                        (Some(thread), Some(stack)) => {
-                            let time = start.saturating_add(sample.time);
-                            each(Sample { thread, stack, time, ..sample });
-                        }
-                        _ => missing.samples += u64::from(recording.is_settled(extent)),
-                    }
-                }
-            }
-            missing.say(recording, &mut self.remarks);
+            let mut reading = Reading::new(recording, source);
+            reading.samples(&within(recording, time), &mut |sample| {
+                each(Sample { time: start.saturating_add(sample.time), ..sample });
+            });
+            reading.finish(&mut self.remarks);
+        }
+    }
+
+    /// The same of what was freed.
+    pub fn frees(&mut self, source: &str, time: &Range<u64>, each: &mut dyn FnMut(Free)) {
+        self.read_names(time);
+        for recording in &self.recordings {
+            let start = recording.info.start;
+            let mut reading = Reading::new(recording, source);
+            reading.frees(&within(recording, time), &mut |free| {
+                let time = start.saturating_add(free.sample.time);
+                let born = start.saturating_add(free.born);
+                each(Free { sample: Sample { time, ..free.sample }, born });
+            });
+            reading.finish(&mut self.remarks);
         }
     }
 

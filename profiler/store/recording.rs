@@ -19,9 +19,11 @@ use serde::de::DeserializeOwned;
 use super::{
     codec::expand,
     dictionary::{self, Ids},
-    file, rollup, window,
+    file,
+    rollup::{self, Entry, Point},
+    window,
 };
-use crate::model::{Info, Sample, SourceInfo, Stats, Tables};
+use crate::model::{Free, Info, Sample, SourceInfo, Stats, Tables};
 
 /// The most dictionary segments, windows and roll-ups that are looked for in a damaged file.
 const ROWS_MAX: usize = 1 << 20;
@@ -39,6 +41,24 @@ pub struct Extent {
     pub sealed: bool,
     /// Numbers of the windows that a roll-up is made of.
     pub windows: Vec<i64>,
+}
+
+/// Which half of a window or a roll-up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Part {
+    /// Samples.
+    Taken,
+    /// What was freed of them.
+    Freed,
+}
+
+impl Part {
+    fn of_window(self) -> &'static str {
+        match self {
+            Self::Taken => "SELECT data FROM window WHERE id = ?1",
+            Self::Freed => "SELECT freed FROM window WHERE id = ?1",
+        }
+    }
 }
 
 /// A recording, opened for reading.
@@ -147,11 +167,9 @@ impl Recording {
         self.damage = cut.then(|| "the end is missing".to_owned());
         (self.segment, self.unread) = (self.segment.max(1), false);
         for id in segments {
-            let db = self.file.connection();
-            let read = blob(db, "SELECT data FROM dictionary WHERE id = ?1", id)
-                .and_then(|blob| expand(&blob))
-                .and_then(|bytes| {
-                    dictionary::decode(&bytes, self.file.version(), tables, &mut self.ids)
+            let read =
+                self.read("SELECT data FROM dictionary WHERE id = ?1", id).and_then(|bytes| {
+                    dictionary::decode(&bytes.unwrap_or_default(), tables, &mut self.ids)
                 });
             if let Err(error) = read {
                 self.damage = Some(error.to_string());
@@ -172,40 +190,80 @@ impl Recording {
         window.sealed || self.info.complete
     }
 
+    /// The samples of a window, or of what was freed in it, in the recording's own numbers.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn window(&self, id: i64, part: Part) -> Result<Vec<Sample>> {
+        self.decode(part.of_window(), id, window::decode)
+    }
+
     /// The samples of a window, in the recording's own numbers.
     ///
     /// # Errors
     /// It is damaged.
-    pub fn window(&self, id: i64) -> Result<Vec<Sample>> {
-        let blob = blob(self.file.connection(), "SELECT data FROM window WHERE id = ?1", id)?;
-        window::decode(&expand(&blob)?, self.file.version())
+    pub fn taken(&self, id: i64) -> Result<Vec<Sample>> {
+        self.window(id, Part::Taken)
+    }
+
+    /// What was freed in a window, in the recording's own numbers.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn frees(&self, id: i64) -> Result<Vec<Free>> {
+        self.decode(Part::Freed.of_window(), id, window::decode_frees)
     }
 
     /// What the samples of a window are but for their times, in the recording's own numbers.
     ///
     /// # Errors
     /// It is damaged.
-    pub fn window_entries(&self, id: i64) -> Result<Vec<rollup::Entry>> {
-        let blob = blob(self.file.connection(), "SELECT data FROM window WHERE id = ?1", id)?;
-        window::decode_entries(&expand(&blob)?, self.file.version())
+    pub fn window_entries(&self, id: i64, part: Part) -> Result<Vec<Entry>> {
+        self.decode(part.of_window(), id, window::decode_entries)
     }
 
     /// The sums of a roll-up, in the recording's own numbers.
     ///
     /// # Errors
     /// They are damaged.
-    pub fn sums(&self, id: i64) -> Result<Vec<rollup::Entry>> {
-        let blob = blob(self.file.connection(), "SELECT sums FROM rollup WHERE id = ?1", id)?;
-        rollup::decode_sums(&expand(&blob)?)
+    pub fn sums(&self, id: i64, part: Part) -> Result<Vec<Entry>> {
+        let query = match part {
+            Part::Taken => "SELECT sums FROM rollup WHERE id = ?1",
+            Part::Freed => "SELECT freed_sums FROM rollup WHERE id = ?1",
+        };
+        self.decode(query, id, rollup::decode_sums)
     }
 
     /// The series of a roll-up, in the recording's own numbers.
     ///
     /// # Errors
     /// It is damaged.
-    pub fn series(&self, id: i64) -> Result<Vec<rollup::Point>> {
-        let blob = blob(self.file.connection(), "SELECT series FROM rollup WHERE id = ?1", id)?;
-        rollup::decode_series(&expand(&blob)?)
+    pub fn series(&self, id: i64, part: Part) -> Result<Vec<Point>> {
+        let query = match part {
+            Part::Taken => "SELECT series FROM rollup WHERE id = ?1",
+            Part::Freed => "SELECT freed_series FROM rollup WHERE id = ?1",
+        };
+        self.decode(query, id, rollup::decode_series)
+    }
+
+    /// What a blob holds; nothing where there is none.
+    fn decode<T>(
+        &self,
+        query: &str,
+        id: i64,
+        decode: fn(&[u8]) -> Result<Vec<T>>,
+    ) -> Result<Vec<T>> {
+        match self.read(query, id)? {
+            Some(bytes) => decode(&bytes),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The bytes of a blob, if there is one.
+    fn read(&self, query: &str, id: i64) -> Result<Option<Vec<u8>>> {
+        let db = self.file.connection();
+        let blob: Option<Vec<u8>> = db.prepare_cached(query)?.query_row([id], |row| row.get(0))?;
+        blob.map(|blob| expand(&blob)).transpose()
     }
 
     /// Reads facts and counters, and lists the windows and roll-ups that are new.
@@ -231,16 +289,14 @@ impl Recording {
         }
         let open = self.windows.iter().position(|window| !window.sealed);
         self.windows.truncate(open.unwrap_or(self.windows.len()));
-        self.cut = self.list_windows() | (self.file.version() > 1 && self.list_rollups());
+        self.cut = self.list_windows() | self.list_rollups();
         Ok(())
     }
 
     fn list_windows(&mut self) -> bool {
-        let sealed = if self.file.version() > 1 { "sealed" } else { "1" };
-        let query = format!(
-            "SELECT id, source, start, end, {sealed}, '' FROM window WHERE id > ?1 ORDER BY id"
-        );
-        let (mut new, cut) = self.extents(&query, self.windows.last().map_or(0, |last| last.id));
+        let query =
+            "SELECT id, source, start, end, sealed, '' FROM window WHERE id > ?1 ORDER BY id";
+        let (mut new, cut) = self.extents(query, self.windows.last().map_or(0, |last| last.id));
         self.windows.append(&mut new);
         cut
     }
@@ -294,10 +350,6 @@ impl Recording {
             .transpose()
             .with_context(|| format!("{path}: damaged entry {key}"))
     }
-}
-
-fn blob(db: &Connection, query: &str, id: i64) -> Result<Vec<u8>> {
-    Ok(db.prepare_cached(query)?.query_row([id], |row| row.get(0))?)
 }
 
 /// The rows of a query, and whether some could not be read.

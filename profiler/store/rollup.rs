@@ -1,8 +1,9 @@
 //! Roll-ups: what the windows of an hour add up to.
 //!
 //! A roll-up has two parts. The sums, by thread and stack, answer what a flame graph asks; the
-//! series, the value of each process in each ten seconds, what a time line asks. Neither knows
-//! times to less than that, or CPUs.
+//! series, count and value of each process in each ten seconds, what a time line asks. Neither
+//! knows times to less than that, or CPUs. What was freed has a roll-up of its own, by the time of
+//! the free.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -27,37 +28,47 @@ pub struct Entry {
     pub value: u64,
 }
 
-/// The value of one process in one step.
+/// What one process comes to in one step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Point {
     /// Process.
     pub process: u32,
     /// Steps of `STEP_NS` since the Unix epoch.
     pub step: u64,
-    /// Sum of the samples' values, in the unit of the source.
+    /// Sum of the samples' counts.
+    pub count: u64,
+    /// Sum of their values, in the unit of the source.
     pub value: u64,
 }
 
 /// What some windows add up to so far.
 #[derive(Debug, Default)]
 pub struct Rollup {
+    samples: u64,
     sums: BTreeMap<(u32, u32), (u64, u64)>,
-    series: BTreeMap<(u32, u64), u64>,
+    series: BTreeMap<(u32, u64), (u64, u64)>,
     time: Option<Range<u64>>,
 }
 
 impl Rollup {
     /// Adds the samples of a window of a recording that started at `start` (ns since the Unix
     /// epoch).
-    pub fn add(&mut self, samples: &[Sample], start: u64, tables: &Tables) {
-        for sample in samples {
-            let sums = self.sums.entry((sample.thread, sample.stack)).or_default();
-            sums.0 += sample.count;
+    pub fn add<'a>(
+        &mut self,
+        samples: impl IntoIterator<Item = &'a Sample>,
+        start: u64,
+        tables: &Tables,
+    ) {
+        let add = |sums: &mut (u64, u64), sample: &Sample| {
+            sums.0 = sums.0.saturating_add(sample.count);
             sums.1 = sums.1.saturating_add(sample.value);
+        };
+        for sample in samples {
+            self.samples += 1;
+            add(self.sums.entry((sample.thread, sample.stack)).or_default(), sample);
             let process = tables.threads.get(sample.thread).map_or(0, |thread| thread.process);
             let step = start.saturating_add(sample.time) / STEP_NS;
-            let value = self.series.entry((process, step)).or_default();
-            *value = value.saturating_add(sample.value);
+            add(self.series.entry((process, step)).or_default(), sample);
             let time = self.time.get_or_insert(sample.time..sample.time);
             *time = time.start.min(sample.time)..time.end.max(sample.time + 1);
         }
@@ -70,16 +81,24 @@ impl Rollup {
 
     /// Samples.
     pub fn samples(&self) -> u64 {
-        self.sums.values().map(|(count, _)| count).sum()
+        self.samples
     }
 
-    /// From the first sample until after the last, ns since the recording's start.
-    pub fn time(&self) -> Range<u64> {
-        self.time.clone().unwrap_or_default()
+    /// From the first sample until after the last, ns since the recording's start; none of nothing.
+    pub fn time(&self) -> Option<Range<u64>> {
+        self.time.clone()
+    }
+
+    /// Series and sums as they are written.
+    ///
+    /// # Errors
+    /// zstd is out of memory.
+    pub fn finish(&self, level: i32) -> Result<(Vec<u8>, Vec<u8>)> {
+        Ok((self.encode_series().finish(level)?, self.encode_sums().finish(level)?))
     }
 
     /// The sums: threads, entries of each, then stacks, counts and values, a column each.
-    pub fn encode_sums(&self) -> Encoder {
+    fn encode_sums(&self) -> Encoder {
         let base = self.base();
         let mut out = Encoder::default();
         let keys: Vec<(u32, u32)> = self.sums.keys().copied().collect();
@@ -97,7 +116,7 @@ impl Rollup {
     }
 
     /// The series: processes, points of each, then steps and values, a column each.
-    pub fn encode_series(&self) -> Encoder {
+    fn encode_series(&self) -> Encoder {
         let base = self.base().max(1);
         let first = self.series.keys().map(|(_, step)| *step).min().unwrap_or_default();
         let mut out = Encoder::default();
@@ -109,16 +128,23 @@ impl Rollup {
         for run in keys.chunk_by(|a, b| a.0 == b.0) {
             ascending(run.iter().map(|(_, step)| step - first), &mut out);
         }
-        self.series.values().for_each(|value| out.unsigned(value / base));
-        self.series.values().for_each(|value| out.unsigned(value % base));
+        self.series.values().for_each(|(_, value)| out.unsigned(value / base));
+        self.series.values().for_each(|(_, value)| out.unsigned(value % base));
+        // Mostly as many as the value is multiples of what one stands for.
+        for (count, value) in self.series.values() {
+            out.signed(count.wrapping_sub(value / base) as i64);
+        }
         out
     }
 
-    /// What one sample stands for, by and large: values are kept as multiples of it and what is
-    /// left, since most often nothing is.
+    /// What one that is counted stands for, by and large: values are kept as multiples of it and
+    /// what is left, since most often nothing is.
     fn base(&self) -> u64 {
-        let value = self.sums.values().fold(0u64, |sum, (_, value)| sum.saturating_add(*value));
-        value / self.samples().max(1)
+        let add = |sum: (u64, u64), one: &(u64, u64)| {
+            (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1))
+        };
+        let (count, value) = self.sums.values().fold((0, 0), add);
+        value / count.max(1)
     }
 }
 
@@ -166,7 +192,7 @@ pub fn decode_sums(bytes: &[u8]) -> Result<Vec<Entry>> {
     };
     for sum in [sum(|entry| entry.count), sum(|entry| entry.value)] {
         if sum.is_none_or(|sum| sum > i64::MAX as u64) {
-            bail!("damaged blob: no hour lasts that long");
+            bail!("damaged blob: no hour holds that much");
         }
     }
     Ok(entries)
@@ -186,14 +212,19 @@ pub fn decode_series(bytes: &[u8]) -> Result<Vec<Point>> {
         let mut step = first;
         for _ in 0..length {
             step = step.wrapping_add(input.unsigned()?);
-            points.push(Point { process, step, value: 0 });
+            points.push(Point { process, step, count: 0, value: 0 });
         }
     }
     for point in &mut points {
-        point.value = input.unsigned()?.saturating_mul(base);
+        point.count = input.unsigned()?;
     }
     for point in &mut points {
-        point.value = point.value.saturating_add(input.unsigned()?).min(i64::MAX as u64);
+        let value = point.count.saturating_mul(base).saturating_add(input.unsigned()?);
+        point.value = value.min(i64::MAX as u64);
+    }
+    for point in &mut points {
+        let count = point.count.wrapping_add(input.signed()? as u64);
+        point.count = count.min(i64::MAX as u64);
     }
     Ok(points)
 }
@@ -233,7 +264,7 @@ mod tests {
             cpu: 0,
             thread: (index % 5) as u32,
             stack: (index * 7 % 11) as u32,
-            count: 1,
+            count: 1 + index / 400 * 3,
             value: 52_631_578 + index % 3,
         };
         let samples: Vec<Sample> = (0..500).map(sample).collect();
@@ -252,10 +283,13 @@ mod tests {
         let expected: Vec<Point> = rollup
             .series
             .iter()
-            .map(|(&(process, step), &value)| Point { process, step, value })
+            .map(|(&(process, step), &(count, value))| Point { process, step, count, value })
             .collect();
         assert_eq!(points, expected);
-        assert_eq!(rollup.time(), 0..499 * 1_700_000_000 + 1);
+        assert_eq!(rollup.time(), Some(0..499 * 1_700_000_000 + 1));
+        assert_eq!(rollup.samples(), 500);
+        let count: u64 = samples.iter().map(|sample| sample.count).sum();
+        assert_eq!(points.iter().map(|point| point.count).sum::<u64>(), count);
         for blob in [bytes(rollup.encode_sums()), bytes(rollup.encode_series())] {
             for cut in 0..blob.len() {
                 assert!(decode_sums(&blob[..cut]).is_err() || decode_series(&blob[..cut]).is_err());

@@ -1,7 +1,7 @@
 //! The samples of one source on their way to disk: windows that are still open, and the roll-up
 //! of the hour.
 //!
-//! A window holds the samples of one stretch of time that is aligned to the clock. It is written
+//! A window holds the samples and the frees of one stretch of time that is aligned to the clock. It is written
 //! with each commit until it is sealed, a while after its time is over, since samples may come
 //! late: those that waited for the unwind tables of their process. What is sealed goes into the
 //! roll-up, which says by number what windows it is made of: so each sample is in one window, and
@@ -13,7 +13,7 @@ use anyhow::Result;
 use rusqlite::{Transaction, params};
 
 use super::{rollup::Rollup, window};
-use crate::model::{Info, Sample, Tables};
+use crate::model::{Free, Info, Sample, Tables};
 
 /// Late samples are waited for so long, ns.
 const LATE_NS: u64 = 15_000_000_000;
@@ -30,7 +30,7 @@ const ROLLUP_WINDOWS: usize = 4;
 pub struct Pace {
     /// Time of a window, ns; divides an hour.
     window_ns: u64,
-    /// Samples at which a window is sealed before its time is over.
+    /// Samples and frees at which a window is sealed before its time is over.
     window_samples: usize,
     /// Bytes at which a dictionary segment is sealed, before compression.
     pub segment_bytes: usize,
@@ -79,7 +79,9 @@ pub struct Stream {
     /// Windows that are sealed and in no roll-up yet.
     sealed: VecDeque<Sealed>,
     rollup: Rollup,
-    /// The windows that the roll-up is made of, and the hour that they are of.
+    /// The same of what was freed.
+    freed: Rollup,
+    /// The windows that the roll-ups are made of, and the hour that they are of.
     rolled: Vec<i64>,
     hour: u64,
     /// True if the roll-up was written in the transaction that is going on.
@@ -87,12 +89,14 @@ pub struct Stream {
 }
 
 /// A window that is not sealed yet.
+#[derive(Default)]
 struct Window {
     id: Option<i64>,
     /// Which stretch of time since the Unix epoch.
     slot: u64,
     samples: Vec<Sample>,
-    /// Samples that are on disk.
+    frees: Vec<Free>,
+    /// Samples and frees that are on disk.
     written: usize,
     /// What is sealed once the transaction that is going on is complete.
     seals: Option<Sealed>,
@@ -103,32 +107,43 @@ struct Sealed {
     id: i64,
     hour: u64,
     samples: Vec<Sample>,
+    frees: Vec<Free>,
 }
 
 impl Stream {
-    /// Takes samples of a recording that started at `start` (ns since the Unix epoch).
-    pub fn add(&mut self, samples: &mut Vec<Sample>, start: u64, pace: &Pace) {
+    /// Takes samples and frees of a recording that started at `start` (ns since the Unix epoch).
+    pub fn add(
+        &mut self,
+        samples: &mut Vec<Sample>,
+        frees: &mut Vec<Free>,
+        start: u64,
+        pace: &Pace,
+    ) {
         for sample in samples.drain(..) {
-            let slot = start.saturating_add(sample.time) / pace.window_ns;
-            let open = |window: &Window| window.samples.len() < pace.window_samples;
-            // What comes after its window was sealed goes into the oldest that is open.
-            let oldest = self.windows.first().map_or(slot, |window| window.slot);
-            let slot = slot.max(oldest);
-            let last = self.windows.iter().rposition(|window| window.slot <= slot);
-            let index = match last {
-                Some(index) if self.windows[index].slot == slot && open(&self.windows[index]) => {
-                    index
-                }
-                last => {
-                    let index = last.map_or(0, |index| index + 1);
-                    let window =
-                        Window { id: None, slot, samples: Vec::new(), written: 0, seals: None };
-                    self.windows.insert(index, window);
-                    index
-                }
-            };
-            self.windows[index].samples.push(sample);
+            self.window(start.saturating_add(sample.time), pace).samples.push(sample);
         }
+        for free in frees.drain(..) {
+            self.window(start.saturating_add(free.sample.time), pace).frees.push(free);
+        }
+    }
+
+    /// The open window of a time, ns since the Unix epoch.
+    fn window(&mut self, time: u64, pace: &Pace) -> &mut Window {
+        let slot = time / pace.window_ns;
+        // What comes after its window was sealed goes into the oldest that is open.
+        let oldest = self.windows.first().map_or(slot, |window| window.slot);
+        let slot = slot.max(oldest);
+        let last = self.windows.iter().rposition(|window| window.slot <= slot);
+        let open = |index: &usize| {
+            let window = &self.windows[*index];
+            window.slot == slot && window.len() < pace.window_samples
+        };
+        let index = last.filter(open).unwrap_or_else(|| {
+            let index = last.map_or(0, |index| index + 1);
+            self.windows.insert(index, Window { slot, ..Window::default() });
+            index
+        });
+        &mut self.windows[index]
     }
 
     /// Writes what is not on disk yet; after the last samples, all for good. To be followed by
@@ -149,8 +164,7 @@ impl Stream {
         }
         for window in &mut self.windows {
             let end = (window.slot + 1).saturating_mul(pace.window_ns);
-            let over =
-                window.samples.len() >= pace.window_samples || now >= end.saturating_add(LATE_NS);
+            let over = window.len() >= pace.window_samples || now >= end.saturating_add(LATE_NS);
             window.write(transaction, source, info.complete || over, pace)?;
         }
         Ok(())
@@ -176,13 +190,17 @@ impl Stream {
 
     /// True if the roll-up is of all that it will be of.
     fn is_rolled_up(&self) -> bool {
-        !self.rolled.is_empty() && (!self.sealed.is_empty() || self.rollup.pairs() >= ROLLUP_PAIRS)
+        !self.rolled.is_empty() && (!self.sealed.is_empty() || self.pairs() >= ROLLUP_PAIRS)
+    }
+
+    fn pairs(&self) -> usize {
+        self.rollup.pairs() + self.freed.pairs()
     }
 
     /// Takes note that what was written is on disk, of a recording that started at `start`.
     pub fn committed(&mut self, start: u64, tables: &Tables) {
         if std::mem::take(&mut self.written) {
-            (self.rollup, self.rolled) = (Rollup::default(), Vec::new());
+            (self.rollup, self.freed, self.rolled) = Default::default();
         }
         for mut window in std::mem::take(&mut self.windows) {
             match window.seals.take() {
@@ -193,11 +211,12 @@ impl Stream {
         // What is of another hour waits until the roll-up of this one is written.
         while let Some(next) = self.sealed.front()
             && (self.rolled.is_empty() || next.hour == self.hour)
-            && self.rollup.pairs() < ROLLUP_PAIRS
+            && self.pairs() < ROLLUP_PAIRS
             && let Some(next) = self.sealed.pop_front()
         {
             self.hour = next.hour;
             self.rollup.add(&next.samples, start, tables);
+            self.freed.add(next.frees.iter().map(|free| &free.sample), start, tables);
             self.rolled.push(next.id);
         }
     }
@@ -220,27 +239,40 @@ impl Stream {
         if self.rolled.len() < ROLLUP_WINDOWS {
             return Ok(());
         }
-        let (time, samples) = (self.rollup.time(), self.rollup.samples());
+        let times = [self.rollup.time(), self.freed.time()].into_iter().flatten();
+        let time = times.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or_default();
         let windows: Vec<String> = self.rolled.iter().map(i64::to_string).collect();
+        let level = pace.level(true);
+        let freed = self.freed.time().is_some();
+        let freed = if freed { Some(self.freed.finish(level)?) } else { None }.unzip();
+        let (series, sums) = self.rollup.finish(level)?;
         transaction
             .prepare_cached(
-                "INSERT INTO rollup (source, start, end, samples, windows, series, sums)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO rollup
+                 (source, start, end, samples, windows, series, sums, freed_series, freed_sums)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
                 source,
                 time.start as i64,
                 time.end as i64,
-                samples as i64,
+                self.rollup.samples() as i64,
                 windows.join(","),
-                self.rollup.encode_series().finish(pace.level(true))?,
-                self.rollup.encode_sums().finish(pace.level(true))?,
+                series,
+                sums,
+                freed.0,
+                freed.1,
             ])?;
         Ok(())
     }
 }
 
 impl Window {
+    /// Samples and frees.
+    fn len(&self) -> usize {
+        self.samples.len() + self.frees.len()
+    }
+
     /// Writes the window, unless nothing has changed.
     fn write(
         &mut self,
@@ -249,18 +281,26 @@ impl Window {
         sealed: bool,
         pace: &Pace,
     ) -> Result<()> {
-        if self.id.is_some() && !sealed && self.written == self.samples.len() {
+        if self.id.is_some() && !sealed && self.written == self.len() {
             return Ok(());
         }
-        let mut samples = self.samples.clone();
-        let encoded = window::encode(&mut samples, pace.time_unit);
-        let times = || samples.iter().map(|sample| sample.time);
+        let (mut samples, mut frees) = (self.samples.clone(), self.frees.clone());
+        let level = pace.level(sealed);
+        let data = window::encode(&mut samples, pace.time_unit).finish(level)?;
+        let freed = match frees.is_empty() {
+            true => None,
+            false => Some(window::encode_frees(&mut frees, pace.time_unit).finish(level)?),
+        };
+        let times = || {
+            let freed = frees.iter().map(|free| free.sample.time);
+            samples.iter().map(|sample| sample.time).chain(freed)
+        };
         let (start, end) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
-        let blob = encoded.finish(pace.level(sealed))?;
         transaction
             .prepare_cached(
-                "INSERT OR REPLACE INTO window (id, source, start, end, samples, sealed, data)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT OR REPLACE INTO window
+                 (id, source, start, end, samples, frees, sealed, data, freed)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
                 self.id,
@@ -268,13 +308,15 @@ impl Window {
                 start as i64,
                 end as i64 + 1,
                 samples.len() as i64,
+                frees.len() as i64,
                 sealed,
-                blob
+                data,
+                freed,
             ])?;
         let id = *self.id.get_or_insert(transaction.last_insert_rowid());
-        self.written = samples.len();
+        self.written = self.len();
         let hour = self.slot.saturating_mul(pace.window_ns) / HOUR_NS;
-        self.seals = sealed.then_some(Sealed { id, hour, samples });
+        self.seals = sealed.then_some(Sealed { id, hour, samples, frees });
         Ok(())
     }
 }

@@ -14,15 +14,12 @@ use super::{
     codec::{Decoder, Encoder},
     rollup::Entry,
 };
-use crate::model::Sample;
+use crate::model::{Free, Sample};
 
-/// Resolution of times in recordings of format 1, ns.
-const TIME_UNIT_1: u64 = 1000;
-
-/// Writes `samples`, each of one count, and rounds their times to the nearest multiple of `unit`
-/// ns, or nearly so, as they are written.
+/// Writes `samples`, and rounds their times to the nearest multiple of `unit` ns, or nearly so, as
+/// they are written.
 pub fn encode(samples: &mut [Sample], unit: u64) -> Encoder {
-    samples.sort_by_key(|sample| (sample.cpu, sample.time));
+    samples.sort_by_key(order);
     let mut out = Encoder::default();
     out.unsigned(samples.len() as u64);
     encode_threads(samples, &mut out);
@@ -32,9 +29,38 @@ pub fn encode(samples: &mut [Sample], unit: u64) -> Encoder {
         out.signed(sample.value.wrapping_sub(before) as i64);
         before = sample.value;
     }
+    encode_counts(samples, &mut out);
     // Last, so that who does not ask for times need not read them.
     encode_times(samples, unit.max(1), &mut out);
     out
+}
+
+/// The order in which samples are written.
+fn order(sample: &Sample) -> (u32, u64) {
+    (sample.cpu, sample.time)
+}
+
+/// Writes `frees` as [`encode`] writes samples, and after all else how old each was, in units.
+pub fn encode_frees(frees: &mut [Free], unit: u64) -> Encoder {
+    frees.sort_by_key(|free| order(&free.sample));
+    let unit = unit.max(1);
+    let mut samples: Vec<Sample> = frees.iter().map(|free| free.sample).collect();
+    let mut out = encode(&mut samples, unit);
+    for (free, sample) in frees.iter_mut().zip(samples) {
+        let age = (sample.time.saturating_sub(free.born) + unit / 2) / unit;
+        out.unsigned(age);
+        *free = Free { sample, born: sample.time.saturating_sub(age * unit) };
+    }
+    out
+}
+
+/// Counts: nothing where all are 1, as those of a timer are.
+fn encode_counts(samples: &[Sample], out: &mut Encoder) {
+    let any = samples.iter().any(|sample| sample.count != 1);
+    out.byte(any.into());
+    if any {
+        samples.iter().for_each(|sample| out.unsigned(sample.count));
+    }
 }
 
 /// Times: for each CPU its number, its samples and the first time, in units; then for each sample
@@ -137,18 +163,30 @@ fn planes(count: usize) -> usize {
     bits.div_ceil(8) as usize
 }
 
-/// Reads the samples of a window of a recording of format `version`.
+/// Reads the samples of a window.
 ///
 /// # Errors
 /// It is damaged.
-pub fn decode(bytes: &[u8], version: u32) -> Result<Vec<Sample>> {
-    if version < 2 {
-        return decode_1(bytes);
-    }
+pub fn decode(bytes: &[u8]) -> Result<Vec<Sample>> {
     let mut input = Decoder(bytes);
     let mut samples = decode_all_but_times(&mut input)?;
     decode_times(&mut input, &mut samples)?;
     Ok(samples)
+}
+
+/// Reads the frees of a window.
+///
+/// # Errors
+/// It is damaged.
+pub fn decode_frees(bytes: &[u8]) -> Result<Vec<Free>> {
+    let mut input = Decoder(bytes);
+    let mut samples = decode_all_but_times(&mut input)?;
+    let unit = decode_times(&mut input, &mut samples)?;
+    let mut free = |sample: Sample| {
+        let age = input.unsigned()?.saturating_mul(unit);
+        Ok(Free { sample, born: sample.time.saturating_sub(age) })
+    };
+    samples.into_iter().map(&mut free).collect()
 }
 
 fn decode_all_but_times(input: &mut Decoder<'_>) -> Result<Vec<Sample>> {
@@ -164,6 +202,7 @@ fn decode_all_but_times(input: &mut Decoder<'_>) -> Result<Vec<Sample>> {
     }
     decode_stacks(input, &mut samples)?;
     decode_values(input, &mut samples)?;
+    decode_counts(input, &mut samples)?;
     Ok(samples)
 }
 
@@ -191,7 +230,8 @@ fn decode_stacks(input: &mut Decoder<'_>, samples: &mut [Sample]) -> Result<()> 
     Ok(())
 }
 
-fn decode_times(input: &mut Decoder<'_>, samples: &mut [Sample]) -> Result<()> {
+/// Gives the unit of times, too.
+fn decode_times(input: &mut Decoder<'_>, samples: &mut [Sample]) -> Result<u64> {
     let (unit, pace) = (input.unsigned()?, input.unsigned()?);
     let mut runs = Vec::new();
     let mut left = samples.len();
@@ -219,7 +259,7 @@ fn decode_times(input: &mut Decoder<'_>, samples: &mut [Sample]) -> Result<()> {
             (sample.time, sample.cpu) = (time, cpu);
         }
     }
-    Ok(())
+    Ok(unit)
 }
 
 fn decode_values(input: &mut Decoder<'_>, samples: &mut [Sample]) -> Result<()> {
@@ -230,56 +270,33 @@ fn decode_values(input: &mut Decoder<'_>, samples: &mut [Sample]) -> Result<()> 
         sum = sum.and_then(|sum| sum.checked_add(value));
     }
     if sum.is_none_or(|sum| sum > i64::MAX as u64) {
-        bail!("damaged blob: no window lasts that long");
+        bail!("damaged blob: no window holds that much");
     }
     Ok(())
 }
 
-/// Windows of format 1: differences between differences of times in microseconds, and differences
-/// of threads, stacks and values.
-fn decode_1(bytes: &[u8]) -> Result<Vec<Sample>> {
-    let mut input = Decoder(bytes);
-    let count = input.count()?;
-    let mut samples = Vec::with_capacity(count);
-    while samples.len() < count {
-        let cpu = input.index()?;
-        let run = input.count()?;
-        if run == 0 || run > count - samples.len() {
-            bail!("damaged blob: a window holds another number of samples than it says");
-        }
-        let (mut time, mut pace) = (0i64, 0i64);
-        for _ in 0..run {
-            pace = pace.wrapping_add(input.signed()?);
-            time = time.wrapping_add(pace);
-            let time = (time as u64).wrapping_mul(TIME_UNIT_1);
-            samples.push(Sample { time, cpu, thread: 0, stack: 0, count: 1, value: 0 });
-        }
+fn decode_counts(input: &mut Decoder<'_>, samples: &mut [Sample]) -> Result<()> {
+    if input.bytes(1)? == [0] {
+        return Ok(()); // as they were made
     }
-    let mut before = 0i64;
-    for sample in &mut samples {
-        before = before.wrapping_add(input.signed()?);
-        sample.thread = before as u32;
+    let mut sum = Some(0u64);
+    for sample in samples {
+        sample.count = input.unsigned()?;
+        sum = sum.and_then(|sum| sum.checked_add(sample.count));
     }
-    before = 0;
-    for sample in &mut samples {
-        before = before.wrapping_add(input.signed()?);
-        sample.stack = before as u32;
+    if sum.is_none_or(|sum| sum > i64::MAX as u64) {
+        bail!("damaged blob: no window holds that many");
     }
-    decode_values(&mut input, &mut samples)?;
-    Ok(samples)
+    Ok(())
 }
 
-/// Reads the samples of a window of a recording of format `version` without their times, those of
-/// one thread side by side.
+/// Reads the samples, or the frees, of a window without their times, those of one thread side by
+/// side.
 ///
 /// # Errors
 /// It is damaged.
-pub fn decode_entries(bytes: &[u8], version: u32) -> Result<Vec<Entry>> {
-    let samples = match version {
-        0 | 1 => decode_1(bytes)?,
-        _ => decode_all_but_times(&mut Decoder(bytes))?,
-    };
-    Ok(entries(&samples))
+pub fn decode_entries(bytes: &[u8]) -> Result<Vec<Entry>> {
+    Ok(entries(&decode_all_but_times(&mut Decoder(bytes))?))
 }
 
 /// Samples as entries, those of one thread side by side.
@@ -319,7 +336,7 @@ mod tests {
                 let exact = made(count, stacks);
                 let mut samples = exact.clone();
                 let bytes = bytes(&mut samples, unit);
-                assert_eq!(decode(&bytes, 2).unwrap(), samples);
+                assert_eq!(decode(&bytes).unwrap(), samples);
                 let mut exact = exact;
                 exact.sort_by_key(|sample| (sample.cpu, sample.time));
                 for (exact, rounded) in exact.iter().zip(&samples) {
@@ -327,7 +344,7 @@ mod tests {
                     assert_eq!(Sample { time: 0, ..*exact }, Sample { time: 0, ..*rounded });
                 }
                 let all: u64 = exact.iter().map(|sample| sample.value).sum();
-                let sums = decode_entries(&bytes, 2).unwrap();
+                let sums = decode_entries(&bytes).unwrap();
                 assert_eq!(sums.iter().map(|sum| sum.value).sum::<u64>(), all);
             }
         }
@@ -340,7 +357,49 @@ mod tests {
             sample.time = (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12;
         }
         let bytes = bytes(&mut samples, 1000);
-        assert_eq!(decode(&bytes, 2).unwrap(), samples);
+        assert_eq!(decode(&bytes).unwrap(), samples);
+    }
+
+    #[test]
+    fn counts_of_a_timer_cost_a_byte_and_others_come_back() {
+        let mut samples = made(1000, 9);
+        let (ones, before) = (bytes(&mut samples, 1000).len(), samples.clone());
+        for (index, sample) in (0u64..).zip(&mut samples) {
+            sample.count = index * index % 5000;
+        }
+        let bytes = bytes(&mut samples, 1000);
+        assert!(bytes.len() > ones + 999);
+        assert_eq!(decode(&bytes).unwrap(), samples);
+        let counts = |entries: Vec<Entry>| entries.iter().map(|one| one.count).sum::<u64>();
+        let expected = samples.iter().map(|sample| sample.count).sum::<u64>();
+        assert_eq!(counts(decode_entries(&bytes).unwrap()), expected);
+        assert!(before.iter().all(|sample| sample.count == 1));
+    }
+
+    #[test]
+    fn frees_come_back_with_their_age() {
+        for unit in [1000, 1_000_000] {
+            let free = |(index, sample): (u64, Sample)| {
+                let born = sample.time.saturating_sub(index * index * 7919);
+                Free { sample: Sample { count: index % 9, ..sample }, born }
+            };
+            let exact: Vec<Free> = (0..).zip(made(300, 20)).map(free).collect();
+            let mut frees = exact.clone();
+            let bytes = expand(&encode_frees(&mut frees, unit).finish(3).unwrap()).unwrap();
+            assert_eq!(decode_frees(&bytes).unwrap(), frees);
+            assert_eq!(
+                decode(&bytes).unwrap(),
+                frees.iter().map(|one| one.sample).collect::<Vec<_>>()
+            );
+            let mut exact = exact;
+            exact.sort_by_key(|free| order(&free.sample));
+            for (exact, rounded) in exact.iter().zip(&frees) {
+                assert!(exact.born.abs_diff(rounded.born) <= unit, "{exact:?} {rounded:?}");
+            }
+            for cut in 0..bytes.len() {
+                assert!(decode_frees(&bytes[..cut]).is_err(), "{cut}");
+            }
+        }
     }
 
     #[test]
@@ -348,7 +407,7 @@ mod tests {
         let mut samples = made(20, 7);
         let bytes = bytes(&mut samples, 1000);
         for cut in 0..bytes.len() {
-            assert!(decode(&bytes[..cut], 2).is_err(), "{cut}");
+            assert!(decode(&bytes[..cut]).is_err(), "{cut}");
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     journal_path, partial_path,
     stream::{Pace, Stream},
 };
-use crate::model::{Info, Sample, SourceInfo, Stats, Tables};
+use crate::model::{Free, Info, Sample, SourceInfo, Stats, Tables};
 
 /// What is known of one source at this moment.
 pub struct SourceState<'a> {
@@ -25,6 +25,8 @@ pub struct SourceState<'a> {
     pub stats: &'a Stats,
     /// Samples since the last commit; taken by it.
     pub samples: &'a mut Vec<Sample>,
+    /// Frees since the last commit, of a held source; taken by it.
+    pub frees: &'a mut Vec<Free>,
 }
 
 /// A recording being written.
@@ -131,7 +133,7 @@ impl Writer {
     }
 
     /// Writes what came since the last commit: everything new in `tables`, the lines of the
-    /// frames in `named`, and each source's samples.
+    /// frames in `named`, and each source's samples and frees.
     ///
     /// # Errors
     /// The disk is full or fails. What was committed before stays readable.
@@ -147,7 +149,7 @@ impl Writer {
         self.streams.resize_with(sources.len(), Stream::default);
         self.segment.named.extend_from_slice(named);
         for (source, stream) in sources.iter_mut().zip(&mut self.streams) {
-            stream.add(source.samples, info.start, &self.pace);
+            stream.add(source.samples, source.frees, info.start, &self.pace);
         }
         let written = self.write(info, sources, tables);
         match &written {

@@ -59,7 +59,7 @@ fn other_databases_are_told_from_recordings() {
     refused(&path, ["another program"]);
     // With our mark, but nothing in it.
     let db = Connection::open(&path).unwrap();
-    db.execute_batch("PRAGMA application_id = 0x72707266; PRAGMA user_version = 1;").unwrap();
+    db.execute_batch("PRAGMA application_id = 0x72707266; PRAGMA user_version = 2;").unwrap();
     drop(db);
     refused(&path, ["damaged"]);
 }
@@ -73,6 +73,17 @@ fn a_newer_format_is_said_to_be_newer() {
     db.execute_batch("PRAGMA user_version = 4000;").unwrap();
     drop(db);
     refused(&path, ["format 4000", "newer rprof", "reads up to "]);
+}
+
+#[test]
+fn the_format_before_the_first_release_is_said_to_be_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("older");
+    fs::copy(kept_recording(), &path).unwrap();
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("PRAGMA user_version = 1;").unwrap();
+    drop(db);
+    refused(&path, ["format 1", "first release", "record anew"]);
 }
 
 #[test]

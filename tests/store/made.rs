@@ -81,7 +81,7 @@ pub struct Agent {
 
 impl Agent {
     pub fn begin(folder: &Folder, start: u64) -> Self {
-        let value = ValueType { name: "cpu".into(), unit: "nanoseconds".into() };
+        let value = ValueType::new("cpu", "nanoseconds");
         Self {
             writer: Some(folder.begin(start).unwrap()),
             info: Info { start, host: "made-up".into(), ..Info::default() },
@@ -114,7 +114,12 @@ impl Agent {
         (self.info.duration, self.info.complete) = (at - self.info.start, complete);
         let named: Vec<u32> = (self.named as u32..self.tables.frames.len() as u32).collect();
         self.named = self.tables.frames.len();
-        let state = SourceState { info: &self.source, stats: &self.stats, samples: &mut samples };
+        let state = SourceState {
+            info: &self.source,
+            stats: &self.stats,
+            samples: &mut samples,
+            frees: &mut Vec::new(),
+        };
         self.writer.as_mut().unwrap().commit(&self.info, &mut [state], &self.tables, &named)
     }
 

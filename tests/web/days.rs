@@ -57,7 +57,8 @@ fn record(folder: &Folder, start: u64, hours: u64) {
         event: "cpu-clock".into(),
         frequency: 1,
         period: PERIOD,
-        value: ValueType { name: "cpu".into(), unit: "nanoseconds".into() },
+        value: ValueType::new("cpu", "nanoseconds"),
+        ..SourceInfo::default()
     };
     let mut stats = Stats::default();
     let mut writer = folder.begin(start).unwrap();
@@ -74,7 +75,12 @@ fn record(folder: &Folder, start: u64, hours: u64) {
             info.duration = time;
             info.complete = time == hours * HOUR;
             let named: &[u32] = if time == 10 * 60 * S { &named } else { &[] };
-            let state = SourceState { info: &source, stats: &stats, samples: &mut samples };
+            let state = SourceState {
+                info: &source,
+                stats: &stats,
+                samples: &mut samples,
+                frees: &mut Vec::new(),
+            };
             writer.commit(&info, &mut [state], &tables, named).unwrap();
         }
     }

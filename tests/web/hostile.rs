@@ -86,14 +86,16 @@ fn record(path: &Path) {
         event: evil.clone(),
         frequency: 100,
         period: 10_000_000,
-        value: ValueType { name: "cpu".into(), unit: "nanoseconds".into() },
+        value: ValueType::new("cpu", "nanoseconds"),
+        ..SourceInfo::default()
     };
     let mut stats = Stats { samples: samples.len() as u64, ..Stats::default() };
     stats.missed.insert(names()[5].clone(), 3);
     stats.unwind_failed.insert(names()[3].clone(), 4);
     let mut writer = Writer::create(path).unwrap();
     let named: Vec<u32> = (0..tables.frames.len() as u32).collect();
-    let state = SourceState { info: &source, stats: &stats, samples: &mut samples };
+    let state =
+        SourceState { info: &source, stats: &stats, samples: &mut samples, frees: &mut Vec::new() };
     writer.commit(&info, &mut [state], &tables, &named).unwrap();
     writer.finish().unwrap();
 }

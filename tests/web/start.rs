@@ -145,7 +145,7 @@ fn a_damaged_recording_is_shown_as_far_as_it_goes() {
     };
     // Found so, and becoming so while it is shown.
     let running = Server::of(&path);
-    assert_eq!(running.json("/api/table")["samples"], 44);
+    assert_eq!(running.json("/api/table")["samples"], 195);
     let half = whole.len() / 2;
     for cut in [0, 50, 100, 1000, half, half + 2000, whole.len() - 1000] {
         fs::write(&path, &whole[..cut]).unwrap();
@@ -162,7 +162,7 @@ fn a_damaged_recording_is_shown_as_far_as_it_goes() {
     fs::write(&path, &whole).unwrap();
     wait_until("whole again", || {
         let reply = running.get("/api/table");
-        reply.status == 200 && reply.json()["samples"] == 44
+        reply.status == 200 && reply.json()["samples"] == 195
     });
 }
 
@@ -180,10 +180,10 @@ fn an_empty_store_is_shown_as_nothing() {
     assert_eq!(server.json("/api/recording")["sources"], serde_json::json!([]));
     // The first recording shows up by itself.
     fs::copy(kept_recording(), folder.path().join("2026-11-21T08-00-00Z.rprof")).unwrap();
-    wait_until("there", || server.json("/api/table")["samples"] == 44);
+    wait_until("there", || server.json("/api/table")["samples"] == 195);
     fs::write(folder.path().join("2026-11-22T00-00-00Z.rprof"), "nothing of use").unwrap();
     wait_until("said", || server.get("/api/recording").text().contains("2026-11-22"));
-    assert_eq!(server.json("/api/table")["samples"], 44);
+    assert_eq!(server.json("/api/table")["samples"], 195);
     fs::remove_dir_all(folder.path()).unwrap();
     wait_until("gone", || server.get("/api/table").status == 500);
 }
