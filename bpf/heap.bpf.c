@@ -25,7 +25,8 @@ enum function {
 	FUNCTION_POSIX_MEMALIGN, /* (address *, alignment, size) */
 	FUNCTION_MMAP,           /* (address, size, protection, flags, ...) */
 	FUNCTION_MREMAP,         /* (address, old size, size, flags, ...) */
-	FUNCTION_FREE,           /* (address), and munmap */
+	FUNCTION_FREE,           /* (address) */
+	FUNCTION_MUNMAP,         /* (address, size) */
 	FUNCTION_OTEL_ALLOC,     /* otel_memory:alloc */
 	FUNCTION_OTEL_FREE,      /* otel_memory:free */
 };
@@ -55,35 +56,89 @@ struct {
 
 extern bool bpf_session_is_return(void) __ksym __weak;
 
+#define ALLOCATORS_MAX 4
+
+/* Where the code of a process's allocators is: what they map is what they hand out. */
+struct allocator_code {
+	__u64 start[ALLOCATORS_MAX];
+	__u64 end[ALLOCATORS_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct allocator_code);
+} allocators SEC(".maps");
+
+/* This lets BTF carry the struct to Rust. */
+struct allocator_code unused_code SEC(".data.types");
+
+/* True if an allocator calls, of which the return address tells. */
+static __always_inline bool is_called_by_allocator(struct pt_regs *ctx, __u32 pid)
+{
+	struct allocator_code *code = bpf_map_lookup_elem(&allocators, &pid);
+	__u64 from = 0;
+
+	if (!code || bpf_probe_read_user(&from, sizeof(from), (const void *)PT_REGS_SP(ctx)))
+		return false;
+	for (int i = 0; i < ALLOCATORS_MAX; i++) {
+		if (from >= code->start[i] && from < code->end[i])
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The first arguments of a call, all read in one place: the verifier wants the offset of each
+ * access to the context to be a constant, and clang makes a variable of it where branches differ in
+ * that.
+ */
+struct arguments {
+	__u64 first, second, third, fourth;
+};
+
+static __always_inline struct arguments arguments_of_call(struct pt_regs *ctx)
+{
+	struct arguments arguments = {PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx),
+				      PT_REGS_PARM4(ctx)};
+
+	asm volatile(""
+		     : "+r"(arguments.first), "+r"(arguments.second), "+r"(arguments.third),
+		       "+r"(arguments.fourth));
+	return arguments;
+}
+
 /* The bytes that a call asks for. */
-static __always_inline __u64 size_of_call(struct pt_regs *ctx, __u32 function)
+static __always_inline __u64 size_of_call(struct arguments call, __u32 function)
 {
 	switch (function) {
 	case FUNCTION_MALLOC:
-		return PT_REGS_PARM1(ctx);
+		return call.first;
 	case FUNCTION_CALLOC:
-		return PT_REGS_PARM1(ctx) * PT_REGS_PARM2(ctx);
+		return call.first * call.second;
 	case FUNCTION_REALLOC:
 	case FUNCTION_MEMALIGN:
-		return PT_REGS_PARM2(ctx);
+		return call.second;
 	case FUNCTION_REALLOCARRAY:
-		return PT_REGS_PARM2(ctx) * PT_REGS_PARM3(ctx);
+		return call.second * call.third;
 	case FUNCTION_POSIX_MEMALIGN:
 	case FUNCTION_MREMAP:
-		return PT_REGS_PARM3(ctx);
+		return call.third;
 	case FUNCTION_MMAP:
 		/* Address space that is only reserved, or backed by a file, is no memory. */
-		if ((__u32)PT_REGS_PARM3(ctx) == PROT_NONE || !(PT_REGS_PARM4(ctx) & MAP_ANONYMOUS))
+		if ((__u32)call.third == PROT_NONE || !(call.fourth & MAP_ANONYMOUS))
 			return 0;
-		return PT_REGS_PARM2(ctx);
+		return call.second;
 	}
 	return 0;
 }
 
 /* The sampled allocation that a call frees if it succeeds; 0: none. */
-static __always_inline __u64 freed_by_call(struct pt_regs *ctx, __u32 function, __u64 pid)
+static __always_inline __u64 freed_by_call(struct arguments call, __u32 function, __u64 pid)
 {
-	struct held_key key = {.address = PT_REGS_PARM1(ctx), .pid = pid};
+	struct held_key key = {.address = call.first, .pid = pid};
 
 	if (function != FUNCTION_REALLOC && function != FUNCTION_REALLOCARRAY &&
 	    function != FUNCTION_MREMAP)
@@ -98,7 +153,10 @@ static __always_inline bool sample_call(struct pt_regs *ctx, struct held *held, 
 	__u32 slot;
 	bool sent;
 
-	if (!begin_sample(&sample) || !take_slot(&slot))
+	if (!begin_sample(&sample))
+		return false;
+	slot = take_slot();
+	if (slot >= STACK_SLOTS)
 		return false;
 	sent = send_sample(ctx, &sample, slot, false);
 	if (!give_slot(slot))
@@ -116,16 +174,19 @@ static __always_inline bool enter(struct pt_regs *ctx, __u64 cookie)
 {
 	__u64 pid = bpf_get_current_pid_tgid() >> 32, size, old;
 	__u32 function = cookie & 0xff;
+	struct arguments arguments = arguments_of_call(ctx);
 	struct call *call;
 	bool sampled;
 
 	if (!target_matches(pid))
 		return false;
 	count_hit();
-	if (cookie & COOKIE_CALLS_MALLOC && !PT_REGS_PARM1(ctx))
+	if (cookie & COOKIE_CALLS_MALLOC && !arguments.first)
 		return false;
-	size = size_of_call(ctx, function);
-	old = freed_by_call(ctx, function, pid);
+	if (function == FUNCTION_MMAP && is_called_by_allocator(ctx, pid))
+		return false;
+	size = size_of_call(arguments, function);
+	old = freed_by_call(arguments, function, pid);
 	sampled = is_sampled(size);
 	if (!sampled && !old)
 		return false;
@@ -141,7 +202,7 @@ static __always_inline bool enter(struct pt_regs *ctx, __u64 cookie)
 	call->sampled = sampled && sample_call(ctx, &call->held, size);
 	call->sp = PT_REGS_SP(ctx);
 	call->old = old;
-	call->out = function == FUNCTION_POSIX_MEMALIGN ? PT_REGS_PARM1(ctx) : 0;
+	call->out = function == FUNCTION_POSIX_MEMALIGN ? arguments.first : 0;
 	call->active = call->sampled || old;
 	return call->active;
 }

@@ -22,7 +22,7 @@ const volatile __u64 max_size = ~0ULL;
  * -ln(x) in 1/65536, for x = (64 + i) / 128: what is left of an exponential once its power of two
  * is taken out. Without it, the mean would be 4 % off.
  */
-static const __u32 minus_ln[65] = {
+const volatile __u32 minus_ln[65] = {
 	45426, 44410, 43409, 42424, 41453, 40496, 39553, 38624, 37707, 36803, 35911, 35032, 34164,
 	33307, 32461, 31627, 30802, 29988, 29184, 28390, 27605, 26829, 26063, 25305, 24556, 23815,
 	23083, 22359, 21643, 20934, 20233, 19540, 18854, 18174, 17502, 16837, 16178, 15526, 14880,
@@ -44,22 +44,6 @@ struct {
 	__type(value, struct sampling);
 } sampling SEC(".maps");
 
-/* An address in a process; pid 0 for the kernel's own. */
-struct held_key {
-	__u64 address;
-	__u64 pid;
-};
-
-/* A sampled allocation, by what its free is charged to. */
-struct held {
-	struct fingerprint user_stack;
-	struct fingerprint kernel_stack;
-	__u64 born; /* ns, CLOCK_MONOTONIC */
-	__u64 size;
-	__u32 pid;
-	__u32 tid;
-};
-
 /* Its size is set before it is loaded. Not preallocated: mostly there are few. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -69,17 +53,7 @@ struct {
 	__type(value, struct held);
 } held SEC(".maps");
 
-/* Tells user space that a sampled allocation is held no longer. */
-struct free_record {
-	__u32 kind; /* RECORD_FREE */
-	__u32 source;
-	__u64 time;
-	struct held held;
-};
-
-/* These let BTF carry the structs to Rust. */
-struct free_record unused_free SEC(".data.types");
-struct held_key unused_held_key SEC(".data.types");
+/* This lets BTF carry the struct to Rust. */
 struct sampling unused_sampling SEC(".data.types");
 
 /* Sampled allocations that could not be followed for want of room, and frees that were lost. */

@@ -71,9 +71,37 @@ struct snapshot {
 	__u8 stack[SNAPSHOT_PAGES * 4096];
 };
 
+/* What follows is of memory that is held; see held.bpf.h. */
+
+/* An address in a process; pid 0 for the kernel's own. */
+struct held_key {
+	__u64 address;
+	__u64 pid;
+};
+
+/* A sampled allocation, by what its free is charged to. */
+struct held {
+	struct fingerprint user_stack;
+	struct fingerprint kernel_stack;
+	__u64 born; /* ns, CLOCK_MONOTONIC */
+	__u64 size;
+	__u32 pid;
+	__u32 tid;
+};
+
+/* Tells user space that a sampled allocation is held no longer. */
+struct free_record {
+	__u32 kind; /* RECORD_FREE */
+	__u32 source;
+	__u64 time;
+	struct held held;
+};
+
 /* These let BTF carry the structs to Rust. */
 struct stack unused_stack SEC(".data.types");
 struct snapshot unused_snapshot SEC(".data.types");
+struct free_record unused_free SEC(".data.types");
+struct held_key unused_held_key SEC(".data.types");
 
 /* What happened to samples, read by user space while it runs. */
 struct counters {
@@ -360,17 +388,21 @@ struct {
 	__type(value, __u32);
 } slots SEC(".maps");
 
-static __always_inline bool take_slot(__u32 *slot)
+/*
+ * STACK_SLOTS if all are taken. A global function, so that what follows is verified once and not
+ * for each slot.
+ */
+__attribute__((noinline)) int take_slot(void)
 {
-	for (*slot = 0; *slot < STACK_SLOTS; (*slot)++) {
-		__u32 *owner = bpf_map_lookup_elem(&slots, slot);
+	for (int i = 0; i < STACK_SLOTS; i++) {
+		__u32 slot = i, *owner = bpf_map_lookup_elem(&slots, &slot);
 
 		if (owner && !*owner) {
 			*owner = bpf_get_current_pid_tgid();
-			return true;
+			return i;
 		}
 	}
-	return false;
+	return STACK_SLOTS;
 }
 
 /* False if another took it meanwhile. */

@@ -30,8 +30,11 @@ pub mod base {
     include!(concat!(env!("OUT_DIR"), "/base.skel.rs"));
 }
 
+pub use base::types::{
+    counters, file, fingerprint, free_record, held_key, mapping, process, sample, symbols,
+};
 /// What the kernel half of every source of kind `stacks` shares with us; see `bpf/stacks.bpf.h`.
-pub use base::types::{counters, file, fingerprint, mapping, process, sample, symbols};
+pub use heap::types::allocator_code;
 
 /// The most addresses of one stack (STACK_DEPTH_MAX in `bpf/unwind.bpf.h`).
 pub const STACK_DEPTH_MAX: usize = stack_depth_max();
@@ -46,6 +49,7 @@ const fn stack_depth_max() -> usize {
 /// `enum record_kind`.
 const RECORD_SAMPLE: u32 = 1;
 const RECORD_STACK: u32 = 2;
+const RECORD_FREE: u32 = 3;
 
 /// One record of the ring buffer.
 pub enum Record {
@@ -53,6 +57,8 @@ pub enum Record {
     Sample(Box<sample>),
     /// The addresses of a stack, leaf first.
     Stack(fingerprint, Vec<u64>),
+    /// A sampled allocation was freed.
+    Free(Box<free_record>),
 }
 
 /// Decodes a record of the ring buffer; none if it is not one that we know.
@@ -69,6 +75,7 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
             let addresses = words.map(|word| u64::from_ne_bytes(word.try_into().expect("8 bytes")));
             Some(Record::Stack(read(bytes.get(print..)?)?, addresses.collect()))
         }
+        RECORD_FREE => read(bytes).map(|free| Record::Free(Box::new(free))),
         _ => None,
     }
 }
@@ -131,6 +138,14 @@ unsafe impl Plain for symbols {}
 unsafe impl Plain for counters {}
 // SAFETY: as above.
 unsafe impl Plain for base::types::waking {}
+// SAFETY: as above.
+unsafe impl Plain for free_record {}
+// SAFETY: as above.
+unsafe impl Plain for allocator_code {}
+// SAFETY: as above.
+unsafe impl Plain for held_key {}
+// SAFETY: as above.
+unsafe impl Plain for heap::types::sampling {}
 // SAFETY: as above.
 unsafe impl Plain for file {}
 // SAFETY: as above.

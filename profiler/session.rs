@@ -14,7 +14,7 @@ use crate::{
     collector::{Batch, TaskEvent, TaskEvents},
     machine,
     model::{Info, Overhead, SourceInfo, Stats, UnwindTables},
-    resolve::{Limits, Resolver},
+    resolve::{Held, Limits, Resolver},
     sources::{self, Base, Options, Stacks, Stream},
     store::{SourceState, Writer},
     unwind::Loader,
@@ -91,8 +91,8 @@ pub struct Session {
 pub struct Summary {
     /// Facts.
     pub info: Info,
-    /// Counts of its first source.
-    pub stats: Stats,
+    /// Its sources, and what each counted.
+    pub sources: Vec<(SourceInfo, Stats)>,
 }
 
 impl Session {
@@ -169,7 +169,8 @@ impl Session {
             .collect();
         let streams = streams?;
         let loader = Loader::new(base.unwind_maps()?, plan.table_bytes)?;
-        let resolver = Resolver::new(loader, streams.len(), &plan.limits)?;
+        let held: Vec<Held> = streams.iter().map(|stream| stream.held()).collect();
+        let resolver = Resolver::new(loader, &held, &plan.options.target.pids, &plan.limits)?;
         Ok((base, streams, TaskEvents::open()?, resolver))
     }
 
@@ -345,7 +346,8 @@ impl Session {
         self.base.stop();
         self.drain()?;
         let stats = self.seal(machine::monotonic_ns(), None, patience)?;
-        Ok(Summary { info: self.info, stats })
+        let sources = self.sources.into_iter().zip(stats).collect();
+        Ok(Summary { info: self.info, sources })
     }
 
     fn starts_at(&mut self, monotonic: u64, unix: u64) {
@@ -359,9 +361,14 @@ impl Session {
     }
 
     /// Completes the recording, which ends now. `counted` is what was counted until then.
-    fn seal(&mut self, now: u64, counted: Option<&[Stats]>, patience: Duration) -> Result<Stats> {
-        let Self { base, tasks, batch, events, .. } = self;
-        let mut meanwhile = |base: &mut Base| read(base, tasks, batch, events);
+    fn seal(
+        &mut self,
+        now: u64,
+        counted: Option<&[Stats]>,
+        patience: Duration,
+    ) -> Result<Vec<Stats>> {
+        let Self { base, streams, tasks, batch, events, .. } = self;
+        let mut meanwhile = |base: &mut Base| read(base, streams, tasks, batch, events);
         self.resolver.complete(base, patience, &mut meanwhile)?;
         self.info.complete = true;
         let stats = match counted {
@@ -369,15 +376,15 @@ impl Session {
             None => self.stats_since(&self.counted()),
         };
         self.write(now, &stats)?;
-        let first = stats.into_iter().next().unwrap_or_default();
         if let Some(writer) = self.writer.take() {
-            if first.samples == 0 && !self.plan.keep_empty {
+            let empty = stats.iter().all(|stats| stats.samples == 0);
+            if empty && !self.plan.keep_empty {
                 writer.discard();
             } else {
                 writer.finish()?;
             }
         }
-        Ok(first)
+        Ok(stats)
     }
 
     fn drain(&mut self) -> Result<()> {
@@ -386,7 +393,7 @@ impl Session {
     }
 
     fn read(&mut self) -> Result<()> {
-        read(&mut self.base, &mut self.tasks, &mut self.batch, &mut self.events)
+        read(&mut self.base, &mut self.streams, &mut self.tasks, &mut self.batch, &mut self.events)
     }
 
     fn resolve(&mut self) -> Result<()> {
@@ -399,8 +406,8 @@ impl Session {
         self.info.duration = now - self.start;
         let mut samples: Vec<_> =
             (0..self.sources.len()).map(|number| self.resolver.take_samples(number)).collect();
-        // No source that there is frees what it samples.
-        let mut frees = vec![Vec::new(); samples.len()];
+        let mut frees: Vec<_> =
+            (0..self.sources.len()).map(|number| self.resolver.take_frees(number)).collect();
         let named = self.resolver.take_named();
         let count = samples.iter().map(|samples| samples.len() as u64).sum::<u64>();
         let Some(writer) = &mut self.writer else {
@@ -474,12 +481,24 @@ impl Session {
 /// Takes over what the kernel has.
 fn read(
     base: &mut Base,
+    streams: &mut Streams,
     tasks: &mut TaskEvents,
     batch: &mut Batch,
     events: &mut Vec<TaskEvent>,
 ) -> Result<()> {
+    let (samples, frees) = (batch.samples.len(), batch.frees.len());
     base.drain(batch)?;
+    for sample in &mut batch.samples[samples..] {
+        let Some(stream) = streams.get(usize::from(sample.source)) else { continue };
+        (sample.count, sample.weight) = stream.weigh(sample.count, sample.weight, sample.time);
+    }
+    for free in &mut batch.frees[frees..] {
+        let Some(stream) = streams.get(usize::from(free.source)) else { continue };
+        (free.count, free.value) = stream.weigh(1, free.size, free.born);
+    }
     // After the samples, so that no process of theirs did anything that we do not know of.
-    events.append(&mut tasks.drain());
+    let mut new = tasks.drain();
+    streams.iter_mut().try_for_each(|stream| stream.follow(&new))?;
+    events.append(&mut new);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
-use super::{args::AgentArgs, signals::Signals, web::addresses};
+use super::{args::AgentArgs, record::check_sources, signals::Signals, web::addresses};
 use crate::{
     agent::{Agent, Bound, Config, MEMORY_LEAST, ViewerSettings, WallClock, Why, viewer_user},
     session::Plan,
@@ -41,11 +41,10 @@ pub fn agent(args: &AgentArgs) -> Result<ExitCode> {
             }
             tracing::info!("{signal}: ending");
             let summary = agent.finish()?;
-            tracing::info!(
-                "{} samples in this recording, {} lost",
-                summary.stats.samples,
-                summary.stats.lost
-            );
+            for (source, stats) in summary.sources {
+                let (name, samples, lost) = (source.name, stats.samples, stats.lost);
+                tracing::info!("{samples} {name} samples in this recording, {lost} lost");
+            }
             return Ok(ExitCode::SUCCESS);
         }
     }
@@ -58,11 +57,7 @@ fn config(args: &AgentArgs) -> Result<Config> {
         let least = MEMORY_LEAST >> 20;
         bail!("--max-memory: the agent itself takes half of {least}MB; give it that at least");
     }
-    for (number, name) in args.source.iter().enumerate() {
-        if args.source[..number].contains(name) {
-            bail!("source {name} is named twice");
-        }
-    }
+    check_sources(&args.source)?;
     let viewer = match &*args.listen {
         NOWHERE => None,
         listen => Some(ViewerSettings {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args as Group, Parser, Subcommand};
 use regex::Regex;
 
+use super::memory::MemoryArgs;
 use crate::{
     model::{Label, Moment, Only, View, parse_by, parse_span},
     target::{Cgroup, Target},
@@ -51,9 +52,9 @@ pub enum Command {
 
 #[derive(Group)]
 pub struct RecordArgs {
-    /// What to measure
-    #[arg(short, long, default_value = "cpu")]
-    pub source: String,
+    /// What to measure: cpu, heap
+    #[arg(short, long, default_value = "cpu", value_name = "SOURCE", value_delimiter = ',')]
+    pub source: Vec<String>,
     /// Samples a second on each CPU
     #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99)]
     pub frequency: u64,
@@ -76,6 +77,8 @@ pub struct RecordArgs {
     /// Start this command, and record it and its children until it ends
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "pids")]
     pub command: Vec<OsString>,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     // Last, since its heading holds for all that follows.
     #[command(flatten)]
     pub target: TargetArgs,
@@ -96,13 +99,13 @@ pub struct AgentArgs {
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_time)]
     pub keep: Duration,
     /// How large the folder may become; the oldest recordings go first
-    #[arg(long, value_name = "SIZE", default_value = "2GB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "2GB", value_parser = parse_room)]
     pub max_size: u64,
     /// What the agent may cost, its BPF programs included, of one CPU
     #[arg(long, value_name = "SHARE", default_value = "1%", value_parser = parse_share)]
     pub max_overhead: f64,
     /// What memory it may take
-    #[arg(long, value_name = "SIZE", default_value = "128MB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "128MB", value_parser = parse_room)]
     pub max_memory: u64,
     /// Locked kernel memory for unwind tables, MB
     #[arg(long, value_name = "MB", default_value_t = 256)]
@@ -331,7 +334,7 @@ fn parse_time(text: &str) -> Result<Duration> {
 }
 
 /// A size such as 2GB, 128MB, 500kB; a bare number is bytes.
-fn parse_size(text: &str) -> Result<u64> {
+pub fn parse_size(text: &str) -> Result<u64> {
     let end = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let number: f64 =
@@ -345,10 +348,18 @@ fn parse_size(text: &str) -> Result<u64> {
         _ => bail!("{unit:?} is no unit of size; there are kB, MB, GB and TB"),
     };
     let bytes = number * unit as f64;
-    if !(1.0..u64::MAX as f64).contains(&bytes) {
-        bail!("a size has to be more than nothing, and to fit on a disk");
+    if bytes >= u64::MAX as f64 {
+        bail!("{text:?} is more than any machine has");
     }
     Ok(bytes as u64)
+}
+
+/// A size that is more than nothing.
+fn parse_room(text: &str) -> Result<u64> {
+    match parse_size(text)? {
+        0 => bail!("it has to be more than nothing"),
+        bytes => Ok(bytes),
+    }
 }
 
 /// A share such as 1% or 0.5%, of one; more than nothing.

@@ -13,6 +13,7 @@ mod args;
 mod confine;
 mod diff;
 mod doctor;
+mod memory;
 mod progress;
 mod read;
 mod record;

@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Records, and tells what came of it.
 pub fn record(args: RecordArgs) -> Result<ExitCode> {
+    check_sources(&args.source)?;
     let mut target = args.target.target()?;
     target.check()?;
     let mut command = match &args.command[..] {
@@ -43,12 +44,13 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     }
     target.pids.extend(at_exec);
     let plan = Plan {
-        sources: vec![args.source.clone()],
+        sources: args.source.clone(),
         options: Options {
             target: target.clone(),
             at_exec,
             frequency: args.frequency,
             frame_pointers: args.frame_pointers,
+            heap: args.memory.heap(),
             ..Options::default()
         },
         target: words,
@@ -144,43 +146,40 @@ impl Limits {
     }
 }
 
+/// No source is named twice.
+pub fn check_sources(names: &[String]) -> Result<()> {
+    match names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        Some((_, name)) => bail!("source {name} is named twice"),
+        None => Ok(()),
+    }
+}
+
 /// Tells what was recorded, and what to do next.
 fn tell(summary: &Summary, target: &Target, path: &Path) -> Result<()> {
-    let Summary { info, stats } = summary;
+    let Summary { info, sources } = summary;
     let seconds = info.duration as f64 / 1e9;
-    if stats.samples == 0 {
-        if stats.lost > 0 {
-            bail!("all {} samples were lost; try a lower -F", stats.lost);
-        }
-        let names: Vec<String> = processes().into_iter().map(|(_, name)| name).collect();
-        let hint = match &target.comm {
-            Some(comm) if !names.contains(comm) => {
-                format!("; no process is called {comm} now{}", nearest(comm, names))
-            }
-            _ => String::new(),
-        };
-        bail!(
-            "no samples: {} used no CPU time in {seconds:.1} s, so there is nothing to show{hint}",
-            info.target
-        );
+    if sources.iter().all(|(_, stats)| stats.samples == 0) {
+        bail!("{}", why_empty(summary, target));
     }
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    say!(
-        "rprof: {} samples in {seconds:.1} s, {} lost, {} stacks truncated: {} ({})",
-        HumanCount(stats.samples),
-        HumanCount(stats.lost),
-        HumanCount(stats.truncated),
-        path.display(),
-        HumanBytes(size),
-    );
-    for (what, count) in &stats.missed {
-        say!("rprof: {what}: {}", HumanCount(*count));
+    say!("rprof: recorded {seconds:.1} s: {} ({})", path.display(), HumanBytes(size));
+    for (source, stats) in sources {
+        say!(
+            "rprof: {}: {} samples, {} lost, {} stacks truncated; {:.1} us of BPF time a sample",
+            source.name,
+            HumanCount(stats.samples),
+            HumanCount(stats.lost),
+            HumanCount(stats.truncated),
+            stats.overhead.bpf_ns as f64 / 1e3 / stats.samples.max(1) as f64,
+        );
+        for (what, count) in &stats.missed {
+            say!("rprof: {what}: {}", HumanCount(*count));
+        }
     }
-    let own = &stats.overhead;
+    let own = sources.iter().map(|(_, stats)| stats.overhead).next().unwrap_or_default();
     say!(
-        "rprof: used {:.2} s of CPU time, {:.1} us of BPF time a sample, {} of memory",
+        "rprof: used {:.2} s of CPU time, {} of memory",
         own.cpu_seconds,
-        own.bpf_ns as f64 / 1e3 / stats.samples.max(1) as f64,
         HumanBytes(own.peak_rss_bytes),
     );
     let file = match path.to_str() {
@@ -189,6 +188,37 @@ fn tell(summary: &Summary, target: &Target, path: &Path) -> Result<()> {
     };
     say!("next:  rprof report{file}   or   rprof flamegraph{file} > out.svg");
     Ok(())
+}
+
+fn why_empty(summary: &Summary, target: &Target) -> String {
+    let Summary { info, sources } = summary;
+    let lost: u64 = sources.iter().map(|(_, stats)| stats.lost).sum();
+    if lost > 0 {
+        return format!("all {lost} samples were lost; try a lower -F, or a larger --rate");
+    }
+    let names: Vec<String> = processes().into_iter().map(|(_, name)| name).collect();
+    let hint = match &target.comm {
+        Some(comm) if !names.contains(comm) => {
+            format!("; no process is called {comm} now{}", nearest(comm, names))
+        }
+        _ => String::new(),
+    };
+    let did: Vec<&str> = sources.iter().map(|(source, _)| did_nothing(&source.name)).collect();
+    format!(
+        "no samples: {} {} in {:.1} s, so there is nothing to show{hint}",
+        info.target,
+        did.join(" and "),
+        info.duration as f64 / 1e9,
+    )
+}
+
+/// What a target did of which a source has no sample.
+fn did_nothing(source: &str) -> &'static str {
+    match source {
+        "cpu" => "used no CPU time",
+        "heap" => "allocated hardly anything by a function that is known as an allocator's",
+        _ => "did nothing that was to be recorded",
+    }
 }
 
 /// Ends with the command's exit code, once it has one.

@@ -4,5 +4,5 @@
 mod stacks;
 mod tasks;
 
-pub use stacks::{Batch, RawSample, Snapshot};
+pub use stacks::{Batch, RawFree, RawSample, Snapshot};
 pub use tasks::{TaskEvent, TaskEvents, TaskKind};

@@ -35,6 +35,31 @@ pub struct RawSample {
     pub thread: [u8; 16],
 }
 
+/// Sampled memory that is held no longer, by what its allocation was.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RawFree {
+    /// Which of a recording's sources it is from.
+    pub source: u8,
+    /// When it was freed, ns, CLOCK_MONOTONIC.
+    pub time: u64,
+    /// When it was allocated.
+    pub born: u64,
+    /// Its size, bytes.
+    pub size: u64,
+    /// Process that allocated it.
+    pub pid: u32,
+    /// Thread that allocated it.
+    pub tid: u32,
+    /// Fingerprint of the user stack of that; 0 if it was left to user space.
+    pub user_stack: u128,
+    /// Fingerprint of the kernel stack of that; 0 if there is none.
+    pub kernel_stack: u128,
+    /// How many objects it stands for.
+    pub count: u64,
+    /// How many bytes it stands for.
+    pub value: u64,
+}
+
 /// Registers and the top of the stack of a thread in user mode.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Snapshot {
@@ -73,6 +98,8 @@ pub struct Batch {
     pub samples: Vec<RawSample>,
     /// Stacks by fingerprint, leaf first. A stack comes before the first sample that refers to it.
     pub stacks: Vec<(u128, Vec<u64>)>,
+    /// What was freed.
+    pub frees: Vec<RawFree>,
     /// Records that were not understood.
     pub unknown: u64,
 }
@@ -85,6 +112,7 @@ impl Batch {
             Some(Record::Stack(fingerprint, addresses)) => {
                 self.stacks.push((join(fingerprint), addresses));
             }
+            Some(Record::Free(free)) => self.frees.push(raw_free(&free)),
             None => self.unknown += 1,
         }
     }
@@ -105,6 +133,7 @@ impl Batch {
     pub fn move_to(&mut self, other: &mut Self) {
         other.samples.append(&mut self.samples);
         other.stacks.append(&mut self.stacks);
+        other.frees.append(&mut self.frees);
         other.unknown += std::mem::take(&mut self.unknown);
     }
 }
@@ -125,6 +154,22 @@ fn raw(sample: &bpf::sample) -> RawSample {
         snapshot: None,
         comm: sample.comm.map(|c| c as u8),
         thread: sample.thread.map(|c| c as u8),
+    }
+}
+
+fn raw_free(free: &bpf::free_record) -> RawFree {
+    let held = &free.held;
+    RawFree {
+        source: free.source as u8,
+        time: free.time,
+        born: held.born,
+        size: held.size,
+        pid: held.pid,
+        tid: held.tid,
+        user_stack: join(held.user_stack),
+        kernel_stack: join(held.kernel_stack),
+        count: 1,
+        value: held.size,
     }
 }
 

@@ -5,10 +5,12 @@
 //!                              (by their names)             (by disassembly)
 //! ```
 
+mod attach;
 mod functions;
 mod object;
 mod place;
 
+pub use attach::{Attached, Programs};
 pub use functions::Function;
 pub use object::{Probe, find};
 pub use place::Place;

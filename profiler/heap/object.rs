@@ -43,6 +43,14 @@ pub struct Probe {
     pub calls_malloc: bool,
 }
 
+impl Probe {
+    /// What its program is told: the function, and a bit for `calls_malloc`
+    /// (COOKIE_CALLS_MALLOC in `bpf/heap.bpf.c`).
+    pub fn cookie(&self) -> u64 {
+        self.function as u64 | u64::from(self.calls_malloc) << 8
+    }
+}
+
 /// A function by its address.
 struct Found {
     function: Function,

@@ -12,6 +12,7 @@ use symbolizer::Image;
 use super::{
     Followed, Limits,
     cgroup::Cgroups,
+    held::{Allocations, Held},
     hex,
     labels::Labels,
     naming::Naming,
@@ -95,7 +96,7 @@ pub struct Builder {
 }
 
 /// What was kept of one source.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Kept {
     /// Samples since they were last asked for.
     pub samples: Vec<Sample>,
@@ -103,11 +104,13 @@ pub struct Kept {
     pub failed: BTreeMap<&'static str, u64>,
     /// User stacks that were cut at the depth limit.
     pub truncated: u64,
+    /// Memory that its samples are of.
+    pub held: Allocations,
 }
 
 impl Builder {
-    /// One with empty tables, for samples of this many sources.
-    pub fn new(naming: Naming, sources: usize, limits: &Limits) -> Self {
+    /// One with empty tables, for samples of sources that tell of this memory.
+    pub fn new(naming: Naming, sources: &[Held], limits: &Limits) -> Self {
         Self {
             start: 0,
             tables: Tables::default(),
@@ -121,7 +124,10 @@ impl Builder {
             kernel: Vec::new(),
             jit: Vec::new(),
             named: Vec::new(),
-            sources: vec![Kept::default(); sources],
+            sources: sources
+                .iter()
+                .map(|kind| Kept { held: Allocations::new(*kind), ..Kept::default() })
+                .collect(),
             missed: BTreeMap::new(),
         }
     }
@@ -136,7 +142,11 @@ impl Builder {
         self.kernel = Vec::new();
         self.jit = Vec::new();
         self.named = Vec::new();
-        self.sources = vec![Kept::default(); self.sources.len()];
+        for source in &mut self.sources {
+            let mut held = std::mem::take(&mut source.held);
+            held.begin(start);
+            *source = Kept { held, ..Kept::default() };
+        }
         self.missed.clear();
     }
 
@@ -149,15 +159,17 @@ impl Builder {
             sample.user_stack = u128::from(hasher.hash_one(&addresses)) << 1;
             self.stacks.add(std::iter::once((sample.user_stack, addresses)));
         }
-        self.keep(&sample, thread, process, processes);
+        self.keep(&sample, thread, process, true, processes);
     }
 
-    /// Keeps a sample of a thread. `process` is the sample's own, or what was set aside of it.
+    /// Keeps a sample of a thread. `process` is the sample's own, or what was set aside of it;
+    /// `followed`: its stack was found here, and the kernel does not know it.
     pub fn keep(
         &mut self,
         sample: &RawSample,
         thread: u32,
         process: u32,
+        followed: bool,
         processes: &mut Processes,
     ) {
         let source = usize::from(sample.source);
@@ -185,14 +197,16 @@ impl Builder {
                 stack
             }
         };
-        self.sources[source].samples.push(Sample {
+        let made = Sample {
             time: sample.time.saturating_sub(self.start),
             cpu: sample.cpu,
             thread,
             stack,
             count: sample.count,
             value: sample.weight,
-        });
+        };
+        self.sources[source].held.add(sample, followed, &made);
+        self.sources[source].samples.push(made);
     }
 
     /// The thread that a sample is of, and its process, as they are at this moment.

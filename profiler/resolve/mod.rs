@@ -14,6 +14,7 @@
 
 mod build;
 mod cgroup;
+mod held;
 mod image;
 mod labels;
 mod limits;
@@ -39,12 +40,13 @@ use self::{
     waiting::{Followed, Waiting},
 };
 pub use self::{
+    held::Held,
     limits::Limits,
     snapshot::{Lookup, follow, status},
 };
 use crate::{
-    collector::{Batch, RawSample, TaskEvent},
-    model::{Sample, Tables},
+    collector::{Batch, RawSample, TaskEvent, TaskKind},
+    model::{Free, Sample, Tables},
     sources::Base,
     unwind::{Counts, Loader},
 };
@@ -64,20 +66,23 @@ pub struct Resolver {
     builder: Builder,
     /// Records that were not understood.
     unknown: u64,
+    roots: Vec<u32>,
     keep_debug_info: bool,
 }
 
 impl Resolver {
-    /// A resolver that knows nothing yet, for samples of this many sources.
+    /// A resolver that knows nothing yet, for samples of sources that tell of this memory. What
+    /// `roots` hold when they end stays held: what a program leaves behind is what it leaks.
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn new(loader: Loader, sources: usize, limits: &Limits) -> Result<Self> {
+    pub fn new(loader: Loader, sources: &[Held], roots: &[u32], limits: &Limits) -> Result<Self> {
         Ok(Self {
             processes: Processes::new(limits),
             waiting: Waiting::new(loader, limits),
             builder: Builder::new(Naming::start()?, sources, limits),
             unknown: 0,
+            roots: roots.to_vec(),
             keep_debug_info: limits.keep_debug_info,
         })
     }
@@ -107,6 +112,11 @@ impl Resolver {
     /// The samples of a source since the last call.
     pub fn take_samples(&mut self, source: usize) -> Vec<Sample> {
         std::mem::take(&mut self.builder.sources[source].samples)
+    }
+
+    /// The frees of a source since the last call.
+    pub fn take_frees(&mut self, source: usize) -> Vec<Free> {
+        std::mem::take(&mut self.builder.sources[source].held.frees)
     }
 
     /// The frames that were named since the last call.
@@ -140,6 +150,10 @@ impl Resolver {
             ("processes not followed", self.processes.refused),
             ("mappings not followed", self.processes.refused_mappings),
             ("records not understood", self.unknown),
+            (
+                "places of allocation beyond the limit",
+                self.builder.sources.iter().map(|source| source.held.refused).sum(),
+            ),
         ])
     }
 
@@ -156,6 +170,14 @@ impl Resolver {
                 self.apply(event);
             }
             self.add_sample(sample);
+        }
+        for free in batch.frees {
+            while let Some(event) = events.next_if(|event| event.time <= free.time) {
+                self.apply(event);
+            }
+            if let Some(source) = self.builder.sources.get_mut(usize::from(free.source)) {
+                source.held.free(free);
+            }
         }
         events.for_each(|event| self.apply(event));
         let followed = self.waiting.load(None, &mut self.processes)?;
@@ -233,6 +255,16 @@ impl Resolver {
     }
 
     fn apply(&mut self, event: TaskEvent) {
+        let gives_back = match event.kind {
+            TaskKind::Exec => true,
+            TaskKind::Exit => !self.roots.contains(&event.pid),
+            TaskKind::Map(_) | TaskKind::ForkedFrom(_) => false,
+        };
+        if gives_back {
+            for source in &mut self.builder.sources {
+                source.held.end(event.pid, event.time);
+            }
+        }
         self.builder.labels.apply(&event);
         self.waiting.apply(&event, &mut self.processes);
         self.processes.apply(event);
@@ -245,7 +277,7 @@ impl Resolver {
             let followed = self.waiting.add(sample, thread, &mut self.processes);
             self.keep_followed(followed);
         } else {
-            self.builder.keep(&sample, thread, sample.pid, &mut self.processes);
+            self.builder.keep(&sample, thread, sample.pid, false, &mut self.processes);
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod base;
 mod cpu;
+mod heap;
 mod load;
 
 use std::time::Duration;
@@ -13,10 +14,13 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 pub use base::Base;
+pub use heap::HeapOptions;
 pub(crate) use load::has_syscall_programs;
 
 use crate::{
+    collector::TaskEvent,
     model::{SourceInfo, Stats},
+    resolve::Held,
     target::Target,
 };
 
@@ -28,7 +32,7 @@ pub enum Source {
 }
 
 /// Every source.
-pub const SOURCES: &[Source] = &[Source::Stacks(&cpu::Cpu)];
+pub const SOURCES: &[Source] = &[Source::Stacks(&cpu::Cpu), Source::Stacks(&heap::Heap)];
 
 impl Source {
     /// Its word on the command line.
@@ -52,6 +56,8 @@ pub struct Options {
     pub frame_pointers: bool,
     /// Time between two wake-ups for new processes, at least.
     pub wakeup_pause: Duration,
+    /// Of the source `heap`.
+    pub heap: HeapOptions,
 }
 
 /// A source of kind `stacks`.
@@ -86,6 +92,25 @@ pub trait Stream {
 
     /// Ends measuring; what was measured can still be drained and counted.
     fn stop(&mut self);
+
+    /// Whose memory its samples are of.
+    fn held(&self) -> Held {
+        Held::Nothing
+    }
+
+    /// What a sample that was taken at `time` stands for: how many of what the source counts, and
+    /// its value, from what the kernel said of both. Always the same for the same sample.
+    fn weigh(&self, count: u64, value: u64, _time: u64) -> (u64, u64) {
+        (count, value)
+    }
+
+    /// Follows what processes did.
+    ///
+    /// # Errors
+    /// The kernel refuses something.
+    fn follow(&mut self, _events: &[TaskEvent]) -> Result<()> {
+        Ok(())
+    }
 
     /// Follows CPUs that came online or went away. On those in `renewed` all events are void: they
     /// are new, or were away for a while.

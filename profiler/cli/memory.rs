@@ -1,0 +1,37 @@
+//! What sources of memory are told: words of `record` and `agent`.
+
+use clap::Args as Group;
+
+use super::args::parse_size;
+use crate::sources::HeapOptions;
+
+/// Which allocations are recorded
+#[derive(Group, Default)]
+#[command(next_help_heading = "Memory")]
+pub struct MemoryArgs {
+    /// Bytes allocated from one sample to the next, on average; 0: record each allocation
+    #[arg(long, value_name = "SIZE", default_value = "512KiB", value_parser = parse_size)]
+    pub rate: u64,
+    /// Only allocations of at least this size
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
+    pub min_size: u64,
+    /// Only allocations of at most this size
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_size: Option<u64>,
+    /// What the names of an allocator's functions begin with, besides those that are known: my_ for
+    /// my_malloc
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
+    pub allocator_prefix: Vec<String>,
+}
+
+impl MemoryArgs {
+    /// What the source `heap` is told by these words.
+    pub fn heap(&self) -> HeapOptions {
+        HeapOptions {
+            sample_bytes: self.rate,
+            min_size: self.min_size,
+            max_size: self.max_size.unwrap_or(u64::MAX),
+            prefixes: self.allocator_prefix.clone(),
+        }
+    }
+}
