@@ -255,10 +255,15 @@ static __always_inline bool keep_stack(struct stack *stack, struct fingerprint *
 	return announce(stack, counters);
 }
 
+/* Frames at the leaf that are ours: at a tracepoint, the program and who ran it. */
+#ifndef KERNEL_SKIP
+#define KERNEL_SKIP 0
+#endif
+
 static __always_inline bool kernel_stack(void *ctx, struct stack *stack, struct fingerprint *out,
 					 struct counters *counters)
 {
-	long bytes = bpf_get_stack(ctx, stack->addresses, sizeof(stack->addresses), 0);
+	long bytes = bpf_get_stack(ctx, stack->addresses, sizeof(stack->addresses), KERNEL_SKIP);
 
 	/* -EFAULT: the sample hit user mode, so there is none. */
 	if (bytes < 0 && bytes != -EFAULT)

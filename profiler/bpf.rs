@@ -16,6 +16,20 @@ pub mod cpu {
     include!(concat!(env!("OUT_DIR"), "/cpu.skel.rs"));
 }
 
+/// Skeleton and types of `bpf/kmem.bpf.c`.
+#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
+#[allow(clippy::unwrap_used, clippy::wildcard_imports)]
+pub mod kmem {
+    include!(concat!(env!("OUT_DIR"), "/kmem.skel.rs"));
+}
+
+/// Skeleton and types of `bpf/faults.bpf.c`.
+#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
+#[allow(clippy::unwrap_used, clippy::wildcard_imports)]
+pub mod faults {
+    include!(concat!(env!("OUT_DIR"), "/faults.skel.rs"));
+}
+
 /// Skeleton and types of `bpf/heap.bpf.c`.
 #[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
 #[allow(clippy::unwrap_used, clippy::wildcard_imports)]

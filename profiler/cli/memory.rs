@@ -3,15 +3,16 @@
 use clap::Args as Group;
 
 use super::args::parse_size;
-use crate::sources::HeapOptions;
+use crate::sources::MemoryOptions;
 
 /// Which allocations are recorded
 #[derive(Group, Default)]
 #[command(next_help_heading = "Memory")]
 pub struct MemoryArgs {
-    /// Bytes allocated from one sample to the next, on average; 0: record each allocation
-    #[arg(long, value_name = "SIZE", default_value = "512KiB", value_parser = parse_size)]
-    pub rate: u64,
+    /// Bytes from one sample to the next, on average; 0: each allocation or page fault. Else 512 KiB,
+    /// or 64 KiB of page faults
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub rate: Option<u64>,
     /// Only allocations of at least this size
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
     pub min_size: u64,
@@ -25,10 +26,10 @@ pub struct MemoryArgs {
 }
 
 impl MemoryArgs {
-    /// What the source `heap` is told by these words.
-    pub fn heap(&self) -> HeapOptions {
-        HeapOptions {
-            sample_bytes: self.rate,
+    /// What sources of memory are told by these words.
+    pub fn options(&self) -> MemoryOptions {
+        MemoryOptions {
+            rate: self.rate,
             min_size: self.min_size,
             max_size: self.max_size.unwrap_or(u64::MAX),
             prefixes: self.allocator_prefix.clone(),

@@ -50,7 +50,7 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
             at_exec,
             frequency: args.frequency,
             frame_pointers: args.frame_pointers,
-            heap: args.memory.heap(),
+            memory: args.memory.options(),
             ..Options::default()
         },
         target: words,
@@ -216,6 +216,8 @@ fn why_empty(summary: &Summary, target: &Target) -> String {
 fn did_nothing(source: &str) -> &'static str {
     match source {
         "cpu" => "used no CPU time",
+        "faults" => "used no new page of memory",
+        "kmem" => "had the kernel allocate nothing",
         "heap" => "allocated hardly anything by a function that is known as an allocator's",
         _ => "did nothing that was to be recorded",
     }

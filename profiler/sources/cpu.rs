@@ -1,7 +1,7 @@
 //! Source `cpu`: where CPU time goes. A perf event on each CPU that is online: hardware cycles
 //! where there is a PMU, the CPU clock otherwise.
 
-use std::{collections::BTreeMap, fs, io, mem::MaybeUninit, os::fd::IntoRawFd};
+use std::{fs, io, mem::MaybeUninit, os::fd::IntoRawFd};
 
 use anyhow::{Context, Result, bail};
 use libbpf_rs::{
@@ -13,7 +13,10 @@ use perf_event::{
     events::{Hardware, Software},
 };
 
-use super::{Base, Options, Stacks, Stream, load};
+use super::{
+    Base, Options, Stacks, Stream, load,
+    per_cpu::{PerCpu, explain},
+};
 use crate::{
     bpf::cpu,
     machine,
@@ -37,7 +40,7 @@ impl Stacks for Cpu {
         let cpus = machine::online_cpus()?;
         let hardware = event(true, options.frequency, cpus[0]).is_ok();
         if !hardware {
-            event(false, options.frequency, cpus[0]).map_err(explain_perf_event)?;
+            event(false, options.frequency, cpus[0]).map_err(explain)?;
         }
         // Once for each run of rprof: what borrows from it may then live as long as it needs.
         let storage = Box::leak(Box::new(MaybeUninit::uninit()));
@@ -48,7 +51,7 @@ impl Stacks for Cpu {
         base.lend(open.open_object_mut())?;
         let skel = open.load().map_err(load::explain)?;
         let frequency = options.frequency;
-        Ok(Box::new(Sampling { hardware, frequency, number, skel, cpus: BTreeMap::new() }))
+        Ok(Box::new(Sampling { hardware, frequency, number, skel, cpus: PerCpu::default() }))
     }
 }
 
@@ -56,7 +59,7 @@ struct Sampling {
     hardware: bool,
     frequency: u64,
     number: u32,
-    cpus: BTreeMap<usize, Link>,
+    cpus: PerCpu,
     skel: cpu::CpuSkel<'static>,
 }
 
@@ -81,28 +84,19 @@ impl Stream for Sampling {
     }
 
     fn follow_cpus(&mut self, renewed: &[usize]) -> Result<()> {
-        let online = machine::online_cpus()?;
-        self.cpus.retain(|cpu, _| online.contains(cpu) && !renewed.contains(cpu));
-        for cpu in online {
-            if !self.cpus.contains_key(&cpu) {
-                let link = self.sample_cpu(cpu)?;
-                self.cpus.insert(cpu, link);
-            }
-        }
-        Ok(())
+        let mut cpus = std::mem::take(&mut self.cpus);
+        let followed = cpus.follow(renewed, |cpu| self.sample_cpu(cpu));
+        self.cpus = cpus;
+        followed
     }
 
     fn set_rate(&mut self, frequency: u64) -> Result<()> {
         check_frequency(frequency)?;
         self.frequency = frequency;
-        let online = machine::online_cpus()?;
-        for cpu in online.into_iter().filter(|cpu| self.cpus.contains_key(cpu)).collect::<Vec<_>>()
-        {
-            // The old event ends when the new one runs.
-            let link = self.sample_cpu(cpu)?;
-            self.cpus.insert(cpu, link);
-        }
-        Ok(())
+        let mut cpus = std::mem::take(&mut self.cpus);
+        let renewed = cpus.renew(|cpu| self.sample_cpu(cpu));
+        self.cpus = cpus;
+        renewed
     }
 
     fn count(&self, base: &Base, stats: &mut Stats) {
@@ -115,7 +109,7 @@ impl Stream for Sampling {
 
 impl Sampling {
     fn sample_cpu(&mut self, cpu: usize) -> Result<Link> {
-        let counter = event(self.hardware, self.frequency, cpu).map_err(explain_perf_event)?;
+        let counter = event(self.hardware, self.frequency, cpu).map_err(explain)?;
         let cookie = period(self.hardware, self.frequency);
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             bss.period = cookie;
@@ -180,18 +174,4 @@ fn check_frequency(frequency: u64) -> Result<()> {
         ),
         _ => Ok(()),
     }
-}
-
-fn explain_perf_event(error: io::Error) -> anyhow::Error {
-    let reason = match error.raw_os_error() {
-        Some(nix::libc::ENOSYS | nix::libc::ENOENT) => {
-            "this kernel was built without CONFIG_PERF_EVENTS"
-        }
-        Some(nix::libc::EPERM | nix::libc::EACCES) => {
-            "CAP_PERFMON is missing, or a security module or container forbids perf events"
-        }
-        Some(nix::libc::EMFILE) => "too many open files; raise ulimit -n",
-        _ => "perf_event_open failed",
-    };
-    anyhow::Error::new(error).context(reason)
 }

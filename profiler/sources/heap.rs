@@ -1,7 +1,7 @@
 //! Source `heap`: who allocates user memory, and who still holds it. Probes at the functions of
 //! allocators, which sample allocations by their bytes.
 
-use std::{collections::HashSet, hash::BuildHasher, mem::MaybeUninit};
+use std::{collections::HashSet, mem::MaybeUninit};
 
 use anyhow::{Context, Result};
 use libbpf_rs::{
@@ -10,7 +10,7 @@ use libbpf_rs::{
     skel::{OpenSkel, SkelBuilder},
 };
 
-use super::{Base, Options, Stacks, Stream, load};
+use super::{Base, Options, Stacks, Stream, load, weights::Weights};
 use crate::{
     bpf::heap,
     collector::{TaskEvent, TaskKind},
@@ -29,23 +29,11 @@ const EACH_MAX: u32 = 1 << 24;
 /// The source.
 pub struct Heap;
 
-/// What it is told.
-#[derive(Clone, Debug)]
-pub struct HeapOptions {
-    /// Bytes from one sample to the next, on average; 0: every allocation is kept.
-    pub sample_bytes: u64,
-    /// The least size that is looked at, bytes.
-    pub min_size: u64,
-    /// The largest, bytes.
-    pub max_size: u64,
-    /// Prefixes of the names of allocators' functions, besides those that are known.
-    pub prefixes: Vec<String>,
-}
+/// Bytes from one sample to the next, unless told otherwise.
+const RATE: u64 = 512 << 10;
 
-impl Default for HeapOptions {
-    fn default() -> Self {
-        Self { sample_bytes: 512 << 10, min_size: 0, max_size: u64::MAX, prefixes: Vec::new() }
-    }
+fn rate(options: &Options) -> u64 {
+    options.memory.rate.unwrap_or(RATE)
 }
 
 impl Stacks for Heap {
@@ -55,7 +43,7 @@ impl Stacks for Heap {
 
     fn samples_a_second(&self, options: &Options) -> Result<u64> {
         // 5 GB/s of allocations; or as many as traps can be taken.
-        Ok(if options.heap.sample_bytes > 0 { 10_000 } else { 100_000 })
+        Ok(if rate(options) > 0 { 10_000 } else { 100_000 })
     }
 
     fn open(&self, options: &Options, base: &Base, number: u32) -> Result<Box<dyn Stream>> {
@@ -65,10 +53,10 @@ impl Stacks for Heap {
         let rodata = open.maps.rodata_data.as_deref_mut().context("heap.bpf.c has no .rodata")?;
         load::configure!(rodata, options);
         load::number!(rodata, options, base, number);
-        rodata.sample_bytes = options.heap.sample_bytes;
-        rodata.min_size = options.heap.min_size;
-        rodata.max_size = options.heap.max_size;
-        let followed = if options.heap.sample_bytes > 0 { SAMPLED_MAX } else { EACH_MAX };
+        rodata.sample_bytes = rate(options);
+        rodata.min_size = options.memory.min_size;
+        rodata.max_size = options.memory.max_size;
+        let followed = if rate(options) > 0 { SAMPLED_MAX } else { EACH_MAX };
         open.maps.held.set_max_entries(followed)?;
         let session = has_sessions();
         let progs = &mut open.progs;
@@ -85,9 +73,9 @@ impl Stacks for Heap {
             number,
             session,
             options: options.clone(),
-            attached: Attached::new(options.heap.prefixes.clone(), code)?,
+            attached: Attached::new(options.memory.prefixes.clone(), code)?,
             targets: options.target.pids.iter().copied().collect(),
-            weights: Weights::new(options.heap.sample_bytes),
+            weights: Weights::new(rate(options)),
             skel,
         }))
     }
@@ -115,7 +103,7 @@ impl Stream for Allocating {
         SourceInfo {
             name: "heap".into(),
             event: if self.session { "uprobe session" } else { "uprobe" }.into(),
-            period: self.options.heap.sample_bytes.max(1),
+            period: rate(&self.options).max(1),
             count: ValueType::new("alloc_objects", "count"),
             value: ValueType::new("alloc_space", "bytes"),
             held: true,
@@ -207,59 +195,5 @@ impl Allocating {
         };
         let who = self.options.target.is_by_pid().then_some(pid);
         self.attached.add(&programs, pid, who);
-    }
-}
-
-/// What sampled allocations stand for.
-///
-/// With one sample in `period` bytes on average, an allocation of `size` is sampled with the
-/// probability 1 - exp(-size / period): each byte begins a sample with the same small chance. So a
-/// sampled one stands for size / (1 - exp(-size / period)) bytes, which makes sums unbiased.
-struct Weights {
-    period: f64,
-    hasher: foldhash::fast::FixedState,
-}
-
-impl Weights {
-    fn new(period: u64) -> Self {
-        Self { period: period as f64, hasher: foldhash::fast::FixedState::default() }
-    }
-
-    /// Objects and bytes for a sample of `size` bytes that was taken at `time`. A number of objects
-    /// is whole: the part that is over rounds up as often as it is large, by the time, so that the
-    /// free of an object counts as much as the object did.
-    fn of(&self, count: u64, size: u64, time: u64) -> (u64, u64) {
-        if self.period == 0.0 || size == 0 {
-            return (count, size);
-        }
-        let objects = 1.0 / -(-(size as f64) / self.period).exp_m1();
-        let chance = (self.hasher.hash_one((time, size)) >> 11) as f64 / (1u64 << 53) as f64;
-        let whole = objects.floor() as u64 + u64::from(chance < objects.fract());
-        (count * whole, count * (objects * size as f64).round() as u64)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sums_of_samples_are_those_of_all() {
-        let weights = Weights::new(1000);
-        for size in [1u64, 10, 500, 1000, 2500, 100_000] {
-            let chance = 1.0 - (-(size as f64) / 1000.0).exp();
-            let (mut objects, mut bytes, count) = (0.0, 0.0, 100_000u64);
-            for time in 0..count {
-                let (one, value) = weights.of(1, size, time);
-                assert_eq!((one, value), weights.of(1, size, time));
-                objects += one as f64;
-                bytes += value as f64;
-            }
-            let (objects, bytes) = (objects * chance, bytes * chance);
-            let (all, count) = ((size * count) as f64, count as f64);
-            assert!((objects / count - 1.0).abs() < 0.01, "{size}: {objects} of {count}");
-            assert!((bytes / all - 1.0).abs() < 0.001, "{size}: {bytes} of {all}");
-        }
-        assert_eq!(Weights::new(0).of(1, 77, 5), (1, 77));
     }
 }

@@ -6,15 +6,18 @@
 
 mod base;
 mod cpu;
+mod faults;
 mod heap;
+mod kmem;
 mod load;
+mod per_cpu;
+mod weights;
 
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 pub use base::Base;
-pub use heap::HeapOptions;
 pub(crate) use load::has_syscall_programs;
 
 use crate::{
@@ -32,7 +35,12 @@ pub enum Source {
 }
 
 /// Every source.
-pub const SOURCES: &[Source] = &[Source::Stacks(&cpu::Cpu), Source::Stacks(&heap::Heap)];
+pub const SOURCES: &[Source] = &[
+    Source::Stacks(&cpu::Cpu),
+    Source::Stacks(&heap::Heap),
+    Source::Stacks(&faults::Faults),
+    Source::Stacks(&kmem::Kmem),
+];
 
 impl Source {
     /// Its word on the command line.
@@ -56,8 +64,28 @@ pub struct Options {
     pub frame_pointers: bool,
     /// Time between two wake-ups for new processes, at least.
     pub wakeup_pause: Duration,
-    /// Of the source `heap`.
-    pub heap: HeapOptions,
+    /// Of sources of memory.
+    pub memory: MemoryOptions,
+}
+
+/// What sources of memory are told.
+#[derive(Clone, Debug)]
+pub struct MemoryOptions {
+    /// Bytes from one sample to the next, on average; 0: each allocation or page fault is kept; none:
+    /// what is usual for the source.
+    pub rate: Option<u64>,
+    /// The least size of an allocation that is looked at, bytes.
+    pub min_size: u64,
+    /// The largest, bytes.
+    pub max_size: u64,
+    /// Prefixes of the names of allocators' functions, besides those that are known.
+    pub prefixes: Vec<String>,
+}
+
+impl Default for MemoryOptions {
+    fn default() -> Self {
+        Self { rate: None, min_size: 0, max_size: u64::MAX, prefixes: Vec::new() }
+    }
 }
 
 /// A source of kind `stacks`.
