@@ -259,7 +259,7 @@ fn generate(folder: &Path, days: u64) -> Result<()> {
 /// Writes what a recording holds as an agent would have.
 fn copy(recording: &Path, folder: &Path) -> Result<()> {
     let mut store = Store::open(recording)?;
-    let profile = store.profile(&View::default(), Detail { time: true, cpu: true })?;
+    let profile = store.profile(&View::default(), Detail { time: true, cpu: true, both: false })?;
     let mut agent = Agent::open(folder)?;
     agent.source = profile.source.clone();
     agent.begin(profile.info.start)?;

@@ -165,12 +165,16 @@ impl TargetArgs {
 #[derive(Group)]
 #[command(next_help_heading = "View")]
 pub struct ViewArgs {
-    /// Source; the recording's first if not given
+    /// Source, such as cpu or heap; if not given cpu, or the recording's first
     #[arg(short, long)]
     pub source: Option<String>,
-    /// Type of value: samples, or the source's own, such as cpu
+    /// Type of value: samples or cpu; inuse_space, inuse_objects, alloc_space or alloc_objects of
+    /// memory, what is in use at the end of the time if not given
     #[arg(long = "type", value_name = "VALUE")]
     pub value_type: Option<String>,
+    /// Only memory that is in use for so long already, such as 5m: what leaks
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub older: Option<Duration>,
     /// Start: 10s (after the recording's own), -1h (before its end), 03:12, 2026-11-21T03:12:00Z
     #[arg(long, value_name = "MOMENT", value_parser = Moment::parse, allow_hyphen_values = true)]
     pub from: Option<Moment>,
@@ -216,6 +220,7 @@ impl ViewArgs {
         View {
             source: self.source.clone(),
             value_type: self.value_type.clone(),
+            older: self.older.map(|older| older.as_nanos().min(u64::MAX.into()) as u64),
             from: self.from,
             to: self.to,
             pids: self.pids.clone(),

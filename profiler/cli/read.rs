@@ -59,11 +59,17 @@ fn show(file: &Path, view: &View, output: &dyn Output, redirect: &str) -> Result
 
 /// Fails, with the reason, if there is nothing to show.
 pub fn check_samples(profile: &Profile, file: &Path) -> Result<()> {
-    if !profile.samples.is_empty() {
+    if !profile.samples.is_empty() || !profile.in_use.is_empty() {
         return Ok(());
     }
     let all = profile.stats.samples;
     match all {
+        1.. if profile.measure.in_use => bail!(
+            "{} shows nothing in use that matches what was asked for; --type {} shows what was \
+             allocated",
+            file.display(),
+            profile.source.value.name
+        ),
         0 => bail!("{} holds no samples", file.display()),
         _ => bail!("none of the {all} samples in {} match what was asked for", file.display()),
     }

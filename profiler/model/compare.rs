@@ -20,19 +20,20 @@ pub struct Side {
 }
 
 impl Side {
-    /// Of samples with these values, each given with how many samples it is the sum of.
+    /// Of samples with these values, each given with how many samples it is the sum of, which
+    /// [`super::SourceInfo::samples_in`] says.
     ///
     /// The effective number is `(sum w)^2 / sum w^2` (L. Kish, Survey Sampling, 1965, 11.7). Where
     /// several samples were added up, each is taken to have their mean weight.
-    pub fn of(values: impl IntoIterator<Item = (u64, u64)>) -> Self {
-        let (mut total, mut squares, mut count) = (0.0, 0.0, 0u64);
-        for (samples, value) in values.into_iter().filter(|(samples, _)| *samples > 0) {
+    pub fn of(values: impl IntoIterator<Item = (f64, u64)>) -> Self {
+        let (mut total, mut squares, mut count) = (0.0, 0.0, 0.0);
+        for (samples, value) in values.into_iter().filter(|(samples, _)| *samples > 0.0) {
             let value = value as f64;
             total += value;
-            squares += value * value / samples as f64;
-            count = count.saturating_add(samples);
+            squares += value * value / samples;
+            count += samples;
         }
-        let samples = if squares > 0.0 { total * total / squares } else { count as f64 };
+        let samples = if squares > 0.0 { total * total / squares } else { count };
         Self { total, samples }
     }
 
@@ -56,6 +57,13 @@ pub fn z(base: &Side, base_value: f64, new: &Side, new_value: f64) -> f64 {
     let pooled = (p1 * n1 + p2 * n2) / (n1 + n2);
     let error = (pooled * (1.0 - pooled) * (1.0 / n1 + 1.0 / n2)).sqrt();
     if error > 0.0 { (p2 - p1) / error } else { 0.0 }
+}
+
+/// By how many standard errors two amounts differ: `squares` are those of the weights of all samples
+/// that only one of them has, whose sum is about the variance of the difference (see
+/// [`super::SourceInfo::samples_in`]). 0 where there is nothing to compare.
+pub fn difference_z(difference: f64, squares: f64) -> f64 {
+    if squares > 0.0 { difference / squares.sqrt() } else { 0.0 }
 }
 
 /// The probability that chance alone gives a z as far from 0 as this one: two-sided, of the normal
@@ -115,7 +123,7 @@ mod tests {
 
     #[test]
     fn equal_shares_do_not_differ() {
-        let (base, new) = (Side::of([(100, 1000)]), Side::of([(400, 8000)]));
+        let (base, new) = (Side::of([(100.0, 1000)]), Side::of([(400.0, 8000)]));
         assert_eq!(z(&base, 250.0, &new, 2000.0), 0.0);
         assert_eq!(z(&base, 0.0, &new, 0.0), 0.0);
         assert_eq!(z(&base, 1000.0, &new, 8000.0), 0.0);
@@ -125,7 +133,7 @@ mod tests {
     #[test]
     fn a_difference_by_hand() {
         // 50 of 200 and 75 of 200: p = 0.3125, error = sqrt(0.21484375 * 0.01).
-        let (base, new) = (Side::of([(200, 200)]), Side::of([(200, 200)]));
+        let (base, new) = (Side::of([(200.0, 200)]), Side::of([(200.0, 200)]));
         let expected = 0.125 / (0.214_843_75f64 * 0.01).sqrt();
         assert!((z(&base, 50.0, &new, 75.0) - expected).abs() < 1e-12);
         assert!((z(&new, 75.0, &base, 50.0) + expected).abs() < 1e-12);
@@ -133,9 +141,9 @@ mod tests {
 
     #[test]
     fn unequal_weights_count_for_less() {
-        assert_eq!(Side::of([(1, 5); 40]).samples, 40.0);
-        assert_eq!(Side::of([(40, 200)]).samples, 40.0);
-        let uneven = Side::of([(90, 90), (10, 900)]);
+        assert_eq!(Side::of([(1.0, 5); 40]).samples, 40.0);
+        assert_eq!(Side::of([(40.0, 200)]).samples, 40.0);
+        let uneven = Side::of([(90.0, 90), (10.0, 900)]);
         assert!(uneven.samples < 20.0 && uneven.samples > 10.0, "{}", uneven.samples);
         assert_eq!(Side::of([]), Side::default());
     }
@@ -167,7 +175,7 @@ mod tests {
                     side[(random() % 50) as usize] += 1;
                 }
             }
-            let sides = counts.map(|counts| Side::of(counts.map(|count| (count, count))));
+            let sides = counts.map(|counts| Side::of(counts.map(|count| (count as f64, count))));
             let z: Vec<f64> = (0..50)
                 .map(|i| z(&sides[0], counts[0][i] as f64, &sides[1], counts[1][i] as f64))
                 .collect();

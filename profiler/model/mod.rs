@@ -14,7 +14,7 @@ mod stack;
 mod table;
 mod view;
 
-pub use compare::{FALSE_DISCOVERIES, Side, p_value, significant, z};
+pub use compare::{FALSE_DISCOVERIES, Side, difference_z, p_value, significant, z};
 pub use info::{Info, Overhead, SourceInfo, Stats, UnwindTables, ValueType};
 pub use label::{Label, UID_UNKNOWN, container, unit};
 pub use moment::{Moment, parse_span};
@@ -24,4 +24,4 @@ pub use profile::{
 };
 pub use stack::{EMPTY_STACK, Stacks};
 pub use table::{Strings, Table};
-pub use view::{Detail, Only, View, parse_by};
+pub use view::{Detail, Measure, Only, View, parse_by};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Info, SourceInfo, Stacks, Stats, Strings, Table};
+use super::{Info, Measure, SourceInfo, Stacks, Stats, Strings, Table, ValueType};
 
 /// An executable file, the kernel or one of its modules, the vdso, or memory that holds JIT code.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -186,6 +186,12 @@ pub struct Profile {
     pub source: SourceInfo,
     /// What was counted while recording.
     pub stats: Stats,
+    /// The recording's other sources, by name.
+    pub others: Vec<String>,
+    /// Which of the source's values the samples have.
+    pub measure: Measure,
+    /// Of what is in use, only what was taken at least so long before `to`, ns.
+    pub older: u64,
     /// Start of the time that is shown, ns since the recording's start.
     pub from: u64,
     /// End of the time that is shown, ns since the recording's start.
@@ -194,9 +200,26 @@ pub struct Profile {
     pub tables: Arc<Tables>,
     /// The samples, in no particular order unless they have times; then by time.
     pub samples: Vec<Sample>,
+    /// What is in use at `to`, beside what was taken; empty unless [`super::Detail::both`] is asked
+    /// for.
+    pub in_use: Vec<Sample>,
+    /// What was freed, by time; empty unless [`super::Detail::time`] is asked for.
+    pub frees: Vec<Free>,
 }
 
 impl Profile {
+    /// What the samples' counts are.
+    pub fn count_type(&self) -> ValueType {
+        let [count, _] = self.measure.types(&self.source);
+        count
+    }
+
+    /// What the samples' values are.
+    pub fn value_type(&self) -> ValueType {
+        let [_, value] = self.measure.types(&self.source);
+        value
+    }
+
     /// Sum of the samples' counts.
     pub fn count(&self) -> u64 {
         self.samples.iter().map(|sample| sample.count).sum()
@@ -212,7 +235,7 @@ impl Profile {
         let tables = &self.tables;
         let mut seen = vec![false; tables.stacks.len() + 1];
         let mut used = vec![false; tables.frames.len()];
-        for sample in &self.samples {
+        for sample in self.samples.iter().chain(&self.in_use) {
             let mut stack = sample.stack;
             while let Some((parent, frame)) = tables.stacks.node(stack) {
                 if std::mem::replace(&mut seen[stack as usize], true) || parent >= stack {

@@ -8,19 +8,43 @@ use std::ops::Range;
 use anyhow::{Context, Result, bail};
 use regex::Regex;
 
-use super::{Label, Moment, NameKind, Profile, Sample, SourceInfo, Tables};
+use super::{Label, Moment, NameKind, Profile, Sample, SourceInfo, Tables, ValueType};
 
 /// What an output needs to tell apart; samples that differ in nothing else are added up.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Detail {
-    /// Keep each sample's time, and so each sample.
+    /// Keep each sample's time, and so each sample; of a held source what was taken, and its frees.
     pub time: bool,
     /// Keep CPUs apart.
     pub cpu: bool,
+    /// Of a held source, both what was taken and what is in use, whichever the view shows.
+    pub both: bool,
 }
 
-/// The type of value that every source has: how many samples.
-const SAMPLES: &str = "samples";
+/// Which of a source's values a view shows.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Measure {
+    /// How many, rather than how much.
+    pub by_count: bool,
+    /// What is in use at the end of the view's time, rather than what was taken within it.
+    pub in_use: bool,
+}
+
+impl Measure {
+    /// Count and value of `source`.
+    pub fn types(self, source: &SourceInfo) -> [ValueType; 2] {
+        let mut types = source.types();
+        let value = types.split_off(types.len() - 2);
+        let types = if self.in_use || types.is_empty() { value } else { types };
+        <[ValueType; 2]>::try_from(types).unwrap_or_default()
+    }
+
+    /// The one that is shown.
+    pub fn value_type(self, source: &SourceInfo) -> ValueType {
+        let [count, value] = self.types(source);
+        if self.by_count { count } else { value }
+    }
+}
 
 /// A label that has to have a value: `unit=nginx.service`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -65,9 +89,12 @@ fn parse_label(word: &str) -> Result<Label> {
 pub struct View {
     /// Source; the recording's first one if not named.
     pub source: Option<String>,
-    /// Type of value: `samples`, or the name of the source's own. Where it is not said, an output
-    /// shows what its format shows best.
+    /// Type of value, one of [`SourceInfo::types`]. Where it is not said, it is what is in use of a
+    /// held source and the value of others; of what is sampled by time an output may show the
+    /// number of samples, if they all stand for the same.
     pub value_type: Option<String>,
+    /// Of what is in use, only what was taken at least so long before the end of the time, ns.
+    pub older: Option<u64>,
     /// Start; the recording's own if not said.
     pub from: Option<Moment>,
     /// End; the recording's own if not said.
@@ -93,6 +120,7 @@ impl Default for View {
         Self {
             source: None,
             value_type: None,
+            older: None,
             from: None,
             to: None,
             pids: Vec::new(),
@@ -160,39 +188,47 @@ impl View {
             .map(|thread| self.shows_thread(thread, tables))
             .collect();
         let mut stacks: Vec<Option<bool>> = vec![None; tables.stacks.len() + 1];
-        profile.samples.retain(|sample| {
+        let mut shows = |sample: &Sample| {
             threads.get(sample.thread as usize).copied().unwrap_or_default()
                 && stacks.get_mut(sample.stack as usize).is_some_and(|shown| {
                     *shown.get_or_insert_with(|| self.shows_stack(sample.stack, tables))
                 })
-        });
+        };
+        profile.samples.retain(&mut shows);
+        profile.in_use.retain(&mut shows);
+        profile.frees.retain(|free| shows(&free.sample));
     }
 
-    /// True if samples count by their value rather than by their number: if the view says so, or
-    /// if it says nothing and they do not all stand for the same, as where an agent had to lower
-    /// its rate.
+    /// True if what `profile` has of this view counts by value rather than by number.
     pub fn is_by_value(&self, profile: &Profile) -> bool {
-        match self.value_type.as_deref() {
-            Some(name) => name != SAMPLES,
-            None => {
-                let period = profile.source.period;
-                period > 0 && profile.count().checked_mul(period) != Some(profile.value())
-            }
+        if self.value_type.is_some() {
+            return !profile.measure.by_count;
         }
+        // Where an agent had to lower its rate, samples do not all stand for the same.
+        let source = &profile.source;
+        source.frequency == 0 || profile.count().checked_mul(source.period) != Some(profile.value())
     }
 
-    /// Fails if `source` has no values of the type that is asked for.
+    /// Which of the values of `source` it shows.
     ///
     /// # Errors
-    /// Says which types there are.
-    pub fn check_value_type(&self, source: &SourceInfo) -> Result<()> {
-        let own = &source.value.name;
-        match self.value_type.as_deref() {
-            Some(name) if name != SAMPLES && name != own => {
-                bail!("{} has no values of type {name}; it has: {SAMPLES}, {own}", source.name)
-            }
-            _ => Ok(()),
+    /// There is no such type: says which there are. Or it is of what was taken, and only what is in
+    /// use has an age.
+    pub fn measure(&self, source: &SourceInfo) -> Result<Measure> {
+        let types = source.types();
+        let place = match &self.value_type {
+            None => types.len() - 1,
+            Some(name) => types.iter().position(|one| one.name == *name).with_context(|| {
+                let known: Vec<&str> = types.iter().map(|one| &*one.name).collect();
+                let known = known.join(", ");
+                format!("{} has no values of type {name}; it has: {known}", source.name)
+            })?,
+        };
+        let in_use = place > 1;
+        if self.older.is_some() && !in_use {
+            bail!("only memory in use has an age: older goes with inuse_space or inuse_objects");
         }
+        Ok(Measure { by_count: place % 2 == 0, in_use })
     }
 
     /// The root frame that this view gives a sample; none where it gives none.
@@ -220,6 +256,40 @@ mod tests {
         assert_eq!(view(Some(Moment::At(5)), None).range(100, 200).unwrap(), 100..200);
         assert!(view(after(300), None).range(100, 200).unwrap().is_empty());
         assert!(view(after(20), after(20)).range(100, 200).is_err());
+    }
+
+    #[test]
+    fn types_of_value_are_those_of_the_source() {
+        let heap = SourceInfo {
+            name: "heap".into(),
+            count: ValueType::new("alloc_objects", "count"),
+            value: ValueType::new("alloc_space", "bytes"),
+            held: true,
+            ..SourceInfo::default()
+        };
+        let cpu = SourceInfo {
+            name: "cpu".into(),
+            value: ValueType::new("cpu", "nanoseconds"),
+            ..SourceInfo::default()
+        };
+        let asks = |name: Option<&str>, older, source: &SourceInfo| {
+            let view = View { value_type: name.map(str::to_owned), older, ..View::default() };
+            view.measure(source).map(|measure| measure.value_type(source).name)
+        };
+        for name in ["alloc_objects", "alloc_space", "inuse_objects", "inuse_space"] {
+            assert_eq!(asks(Some(name), None, &heap).unwrap(), name);
+        }
+        assert_eq!(asks(None, Some(1), &heap).unwrap(), "inuse_space");
+        assert_eq!(asks(None, None, &cpu).unwrap(), "cpu");
+        assert_eq!(asks(Some("samples"), None, &cpu).unwrap(), "samples");
+        let error = asks(Some("samples"), None, &heap).unwrap_err().to_string();
+        assert!(
+            error.contains("alloc_objects, alloc_space, inuse_objects, inuse_space"),
+            "{error}"
+        );
+        assert!(asks(Some("alloc_space"), Some(1), &heap).is_err());
+        assert!(asks(None, Some(1), &cpu).is_err());
+        assert_eq!(Measure::default().types(&cpu).map(|one| one.name), ["samples", "cpu"]);
     }
 
     #[test]

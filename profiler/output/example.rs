@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Binary, EMPTY_STACK, Frame, FrameKind, Function, Info, Line, Overhead, Process, Profile,
+    Binary, EMPTY_STACK, Frame, FrameKind, Free, Function, Info, Line, Overhead, Process, Profile,
     Sample, SourceInfo, Stats, Thread, ValueType,
 };
 
@@ -112,6 +112,50 @@ pub fn add(profile: &mut Profile, names: &[&str]) {
         })
         .collect();
     samples(profile, 0, &frames, 1);
+}
+
+/// A heap, sampled each 512 KiB: `cache` took 4 objects of 1 MiB and freed 3 of them, `leak` took
+/// 1000 of 40 bytes. As what was taken, with the frees, and beside it what is in use.
+pub fn heap() -> Profile {
+    let mut profile = empty();
+    add(&mut profile, &["main", "cache"]);
+    add(&mut profile, &["main", "leak"]);
+    let [cache, leak] = [profile.samples[0], profile.samples[1]];
+    let object = |number: u64| Sample {
+        time: number * 1_000_000_000,
+        count: 1,
+        value: 1 << 20,
+        cpu: 0,
+        ..cache
+    };
+    let leak = Sample { count: 1000, value: 40_000, cpu: 0, ..leak };
+    profile.samples = (1..5).map(object).chain([leak]).collect();
+    let free = |number: u64| Free {
+        sample: Sample { time: number * 1_000_000_000 + 500_000_000, ..object(number) },
+        born: number * 1_000_000_000,
+    };
+    profile.frees = (1..4).map(free).collect();
+    profile.in_use = vec![object(4), leak];
+    profile.source = SourceInfo {
+        name: "heap".into(),
+        event: "malloc".into(),
+        period: 512 << 10,
+        count: ValueType::new("alloc_objects", "count"),
+        value: ValueType::new("alloc_space", "bytes"),
+        held: true,
+        ..SourceInfo::default()
+    };
+    profile.stats.samples = 5;
+    profile
+}
+
+/// The same as a view shows it that says nothing: what is in use.
+pub fn heap_in_use() -> Profile {
+    let mut profile = heap();
+    profile.samples = std::mem::take(&mut profile.in_use);
+    profile.frees = Vec::new();
+    profile.measure.in_use = true;
+    profile
 }
 
 /// A profile of two processes with each kind of frame.

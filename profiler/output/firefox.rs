@@ -1,9 +1,11 @@
 //! Firefox profiler: JSON for <https://profiler.firefox.com>, with every sample at its own time.
 //!
 //! Threads stand under their processes, frames have a category by kind, and named frames belong to
-//! their libraries. Samples are taken on CPU only, so between two of a thread that are further
-//! apart than the rate explains, the thread is shown as idle.
+//! their libraries. Samples of `cpu` are taken on CPU only, so between two of a thread that are
+//! further apart than the rate explains, the thread is shown as idle. Samples of memory become
+//! allocations and frees, with which the profiler shows what is retained; it keeps these by process.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +15,11 @@ use fxprof_processed_profile::{
     self as fxprof, CategoryColor, CategoryPairHandle, CpuDelta, FrameFlags, FrameInfo,
     LibraryInfo, MarkerFieldFlags, MarkerFieldFormat, MarkerTiming, ProcessHandle,
     ReferenceTimestamp, SamplingInterval, StackHandle, StaticSchemaMarker, StaticSchemaMarkerField,
-    StringHandle, Symbol, SymbolTable, ThreadHandle, Timestamp, debugid::DebugId,
+    StringHandle, Symbol, SymbolTable, ThreadHandle, Timestamp, WeightType, debugid::DebugId,
 };
 
 use super::{Map, Output, summary};
-use crate::model::{Detail, FrameKind, NameKind, Profile, Sample, View};
+use crate::model::{Detail, FrameKind, Free, NameKind, Profile, Sample, View};
 
 /// Firefox profiler JSON.
 pub struct Firefox;
@@ -35,8 +37,10 @@ impl Output for Firefox {
         let mut converter = Converter::new(profile);
         let mut samples: Vec<&Sample> = profile.samples.iter().collect();
         samples.sort_by_key(|sample| (sample.time, sample.thread, sample.stack, sample.cpu));
-        for sample in samples {
-            converter.sample(sample);
+        if profile.source.held {
+            converter.allocations(&samples);
+        } else {
+            samples.into_iter().for_each(|sample| converter.sample(sample));
         }
         converter.remark();
         serde_json::to_writer(&mut *out, &converter.out)?;
@@ -54,12 +58,16 @@ struct Converter<'a> {
     processes: Map<u32, ProcessHandle>,
     threads: Map<(u32, u32), Thread>,
     first: Option<ThreadHandle>,
-    /// What a sample stands for where that is always the same, ns.
+    /// Time between two samples of a thread that never sleeps, ns; 0 of what is not sampled by time.
     period: u64,
+    /// What a sample counts for.
+    weight: WeightType,
 }
 
 /// A thread of the file.
 struct Thread {
+    /// Process and thread id.
+    key: (u32, u32),
     handle: ThreadHandle,
     /// Index in the model of the thread that it was last called after.
     called: Option<u32>,
@@ -71,9 +79,16 @@ struct Thread {
 impl<'a> Converter<'a> {
     fn new(profile: &'a Profile) -> Self {
         let source = &profile.source;
-        let interval = match source.frequency {
+        let by_time = source.frequency > 0 && source.value.unit == "nanoseconds";
+        let period = if by_time { source.period } else { 0 };
+        let interval = match period {
             0 => SamplingInterval::from_millis(1),
-            frequency => SamplingInterval::from_nanos(1_000_000_000 / frequency),
+            period => SamplingInterval::from_nanos(period),
+        };
+        let weight = match &*source.value.unit {
+            "bytes" => WeightType::Bytes,
+            "nanoseconds" if !by_time => WeightType::TracingMs,
+            _ => WeightType::Samples,
         };
         let product = format!("{} of {}", summary::title(profile), profile.info.target);
         let start = ReferenceTimestamp::from_duration_since_unix_epoch(Duration::from_nanos(
@@ -103,7 +118,8 @@ impl<'a> Converter<'a> {
             processes: Map::default(),
             threads: Map::default(),
             first: None,
-            period: if source.value.unit == "nanoseconds" { source.period } else { 0 },
+            period,
+            weight,
         };
         converter.libraries();
         converter
@@ -143,14 +159,45 @@ impl<'a> Converter<'a> {
         }
     }
 
-    fn sample(&mut self, sample: &Sample) {
+    /// Adds what was allocated, and freed of it. The profiler knows an object by its address: here
+    /// objects are numbered, and a free has the number of an allocation that it may be of.
+    fn allocations(&mut self, samples: &[&Sample]) {
+        let mut open: Map<(u32, u32, u64, u64), BTreeSet<(u64, u64)>> = Map::default();
+        let key = |sample: &Sample| (sample.thread, sample.stack, sample.count, sample.value);
+        let mut all: Vec<(Sample, u64, i64)> = Vec::new();
+        for (number, sample) in (1..).zip(samples) {
+            open.entry(key(sample)).or_default().insert((sample.time, number));
+            all.push((**sample, number, sample.value.min(i64::MAX as u64) as i64));
+        }
+        for Free { sample, born } in &self.profile.frees {
+            // One from before the time that is shown has no allocation here. Times are rounded.
+            let Some(open) = open.get_mut(&key(sample)) else { continue };
+            let before = open.range(..(*born, 0)).next_back();
+            let nearest = before.into_iter().chain(open.range((*born, 0)..).next());
+            let nearest = nearest.min_by_key(|(time, _)| time.abs_diff(*born)).copied();
+            let Some((time, number)) = nearest.filter(|(time, _)| *time <= sample.time) else {
+                continue;
+            };
+            open.remove(&(time, number));
+            all.push((*sample, number, -(sample.value.min(i64::MAX as u64) as i64)));
+        }
+        all.sort_by_key(|(sample, number, _)| (sample.time, *number));
+        for (sample, number, size) in all {
+            let Some((thread, stack)) = self.place(&sample) else { continue };
+            let time = Timestamp::from_nanos_since_reference(sample.time);
+            self.out.add_allocation_sample(thread.handle, time, stack, number, size);
+            self.threads.insert(thread.key, thread);
+        }
+    }
+
+    /// The thread and the stack of a sample. The thread has to be put back.
+    fn place(&mut self, sample: &Sample) -> Option<(Thread, Option<StackHandle>)> {
         let tables = &self.profile.tables;
-        let (Some(thread), Some(process)) =
-            (tables.threads.get(sample.thread), tables.process_of(sample.thread))
-        else {
-            return;
-        };
-        let key = (process.pid, thread.tid);
+        let thread = tables.threads.get(sample.thread)?;
+        let process = tables.process_of(sample.thread)?;
+        // Memory is freed by any thread of its process, and shown for one.
+        let tid = if self.profile.source.held { process.pid } else { thread.tid };
+        let key = (process.pid, tid);
         let mut thread = match self.threads.remove(&key) {
             Some(thread) => thread,
             None => self.thread(key, sample.time),
@@ -161,16 +208,26 @@ impl<'a> Converter<'a> {
             None => self.stack(thread.handle, sample.stack),
         };
         thread.stacks.insert(sample.stack, stack);
+        Some((thread, stack))
+    }
+
+    fn sample(&mut self, sample: &Sample) {
+        let Some((mut thread, stack)) = self.place(sample) else { return };
         let time = Timestamp::from_nanos_since_reference;
         let before = sample.time.saturating_sub(self.period);
         if self.period > 0 && thread.last.is_some_and(|last| last + self.period < before) {
             self.out.add_sample(thread.handle, time(before), None, CpuDelta::ZERO, 0);
         }
         let cpu = if self.period > 0 { CpuDelta::from_nanos(sample.value) } else { CpuDelta::ZERO };
-        let weight = sample.count.try_into().unwrap_or(i32::MAX);
+        let weight = match self.weight {
+            WeightType::Samples => sample.count,
+            WeightType::Bytes => sample.value,
+            WeightType::TracingMs => sample.value / 1_000_000,
+        };
+        let weight = weight.try_into().unwrap_or(i32::MAX);
         self.out.add_sample(thread.handle, time(sample.time), stack, cpu, weight);
         thread.last = Some(sample.time);
-        self.threads.insert(key, thread);
+        self.threads.insert(thread.key, thread);
     }
 
     /// Adds a thread, and its process if that is new.
@@ -179,8 +236,9 @@ impl<'a> Converter<'a> {
         let out = &mut self.out;
         let process = *self.processes.entry(pid).or_insert_with(|| out.add_process("", pid, start));
         let handle = out.add_thread(process, tid, start, pid == tid);
+        out.set_thread_samples_weight_type(handle, self.weight.clone());
         self.first.get_or_insert(handle);
-        Thread { handle, called: None, last: None, stacks: Map::default() }
+        Thread { key: (pid, tid), handle, called: None, last: None, stacks: Map::default() }
     }
 
     /// Gives a thread and its process the names that they have now; the last ones stay.
@@ -192,7 +250,8 @@ impl<'a> Converter<'a> {
         let (Some(named), Some(of)) = (tables.threads.get(index), tables.process_of(index)) else {
             return;
         };
-        self.out.set_thread_name(thread.handle, tables.strings.get(named.name));
+        let name = if self.profile.source.held { of.comm } else { named.name };
+        self.out.set_thread_name(thread.handle, tables.strings.get(name));
         if let Some(process) = self.processes.get(&of.pid) {
             let (comm, service) = (tables.strings.get(of.comm), tables.strings.get(of.service));
             // The name that its owners know it by, where it tells it.
@@ -303,6 +362,27 @@ mod tests {
 
     use super::*;
     use crate::output::example;
+
+    #[test]
+    fn memory_is_allocated_and_freed() {
+        let mut bytes = Vec::new();
+        Firefox.write(&example::heap(), &View::default(), &mut bytes).unwrap();
+        let file: Value = serde_json::from_slice(&bytes).unwrap();
+        let thread = &file["threads"][0];
+        let allocations = &thread["nativeAllocations"];
+        let column = |name: &str| -> Vec<i64> {
+            let values = allocations[name].as_array().unwrap();
+            values.iter().map(|value| value.as_i64().unwrap()).collect()
+        };
+        let (sizes, objects) = (column("weight"), column("memoryAddress"));
+        assert_eq!(sizes.iter().sum::<i64>(), (1 << 20) + 40_000);
+        assert_eq!(sizes.iter().filter(|size| **size < 0).count(), 3);
+        // Each free is of an object that was allocated before, and of the same size.
+        for (index, size) in sizes.iter().enumerate().filter(|(_, size)| **size < 0) {
+            let born = objects[..index].iter().position(|object| *object == objects[index]);
+            assert_eq!(sizes[born.unwrap()], -size);
+        }
+    }
 
     #[test]
     fn threads_times_and_libraries() {

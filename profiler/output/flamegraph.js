@@ -10,17 +10,23 @@
         }
     };
 
-    function time(ns) {
-        if (ns >= 1e9) return (ns / 1e9).toFixed(2) + " s";
-        if (ns >= 1e6) return (ns / 1e6).toFixed(1) + " ms";
-        return (ns / 1e3).toFixed(1) + " µs";
+    var units = {
+        nanoseconds: [[1e9, " s", 2], [1e6, " ms", 1], [1e3, " µs", 1]],
+        bytes: [[1073741824, " GiB", 2], [1048576, " MiB", 1], [1024, " KiB", 1], [1, " B", 0]],
+    };
+
+    function quantity(value) {
+        var scale = units[unit];
+        var i = 0;
+        while (i < scale.length - 1 && value < scale[i][0]) i++;
+        return (value / scale[i][0]).toFixed(scale[i][2]) + scale[i][1];
     }
 
-    // Beside a frame's share stands the time that it took, where samples stand for a time.
+    // Beside a frame's share stands the time or the memory that it took, where that is known.
     window.addEventListener("mouseover", function (event) {
         var frame = find_group(event.target);
-        if (!frame || !ns_per_sample) return;
+        if (!frame || !per_sample) return;
         var samples = parseInt(frame.querySelector("rect").getAttribute("fg:w"), 10);
-        details.nodeValue += " · " + time(samples * ns_per_sample);
+        details.nodeValue += " · " + quantity(samples * per_sample);
     });
 })();

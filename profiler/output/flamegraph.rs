@@ -1,6 +1,7 @@
 //! Flame graph: an SVG that any browser opens, zooms and searches, drawn by inferno.
 //!
-//! Width is samples, or their value where they do not all stand for the same; colour is the kind of code. Roots are at the top and callees hang below them,
+//! Width is samples, or their value where they do not all stand for the same; colour is the kind of
+//! code, and green where it is about memory. Roots are at the top and callees hang below them,
 //! so that the picture opens at its beginning however deep stacks are, with what the pointer is
 //! over told above it; drawn upwards, both are a page away in a deep picture. The suffixes of
 //! folded lines keep a kernel function and a user function of one name apart here too; inferno
@@ -15,7 +16,7 @@ use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap, SearchColor
 use inferno::flamegraph::{self as inferno_flamegraph, Direction, Options, TextTruncateDirection};
 
 use super::fold::{Fold, Label, fold};
-use super::{Output, palette, picture, summary, text};
+use super::{Output, palette::Palette, picture, summary, text};
 use crate::model::{NameKind, Profile, View};
 
 /// Characters of a name that are in the picture; longer names lose their middle.
@@ -40,7 +41,7 @@ impl Output for Flamegraph {
         let fold = fold(profile, view);
         let names: Vec<String> = fold.labels.iter().map(name).collect();
         let lines = lines(&fold, &names);
-        let mut colors = colors(&fold, &names);
+        let mut colors = colors(&fold, &names, Palette::of(profile));
         let mut options = options(profile, view);
         options.palette_map = Some(&mut colors);
         let mut svg = Vec::new();
@@ -78,12 +79,12 @@ fn lines(fold: &Fold, names: &[String]) -> Vec<String> {
 }
 
 /// The colour of every name.
-fn colors(fold: &Fold, names: &[String]) -> PaletteMap {
+fn colors(fold: &Fold, names: &[String], palette: Palette) -> PaletteMap {
     let mut colors = PaletteMap::default();
     // The frame of all samples has no name.
     colors.insert("", Color { r: 226, g: 228, b: 232 });
     for (label, name) in fold.labels.iter().zip(names) {
-        colors.insert(name, palette::color(label));
+        colors.insert(name, palette.color(label));
     }
     colors
 }
@@ -97,9 +98,10 @@ fn options(profile: &Profile, view: &View) -> Options<'static> {
         options.search_color = color;
     }
     options.name_type = String::new();
-    if view.is_by_value(profile) {
-        options.count_name.clone_from(&profile.source.value.unit);
-    }
+    options.count_name = match view.is_by_value(profile) {
+        true => profile.value_type().unit,
+        false => summary::noun(&profile.count_type()),
+    };
     options.bgcolors = Some(BackgroundColor::Flat(Color { r: 255, g: 255, b: 255 }));
     options.font_width = 0.6;
     options.frame_height = 18;
@@ -113,11 +115,12 @@ fn options(profile: &Profile, view: &View) -> Options<'static> {
 fn cut(profile: &Profile, view: &View) -> Option<String> {
     if view.is_by_value(profile) {
         let least = (profile.value() as f64 * NARROWEST / 100.0) as u64;
-        let least = text::quantity(least, &profile.source.value.unit);
+        let least = text::quantity(least, &profile.value_type().unit);
         return Some(format!("frames of less than {least} not drawn"));
     }
     let least = profile.count() as f64 * NARROWEST / 100.0;
-    (least > 1.0).then(|| format!("frames of less than {least:.0} samples not drawn"))
+    let what = summary::noun(&profile.count_type());
+    (least > 1.0).then(|| format!("frames of less than {least:.0} {what} not drawn"))
 }
 
 #[cfg(test)]
@@ -143,12 +146,31 @@ mod tests {
             "process 10 (app) · 10.0 s · 99 Hz cpu-clock · 2026-11-21T07:40:54Z",
             "23 samples = 232 ms · 76.00% with complete stacks · 2 lost (8.00%) · 1 truncated",
             ">kernel</text>",
-            "var ns_per_sample = 10101010;",
+            "var per_sample = 10101010, unit = \"nanoseconds\";",
             "<title>fast_copy (7 samples, 30.43%)</title>",
         ] {
             assert!(svg.contains(text), "{text}");
         }
         assert!(!svg.contains("not drawn"));
+    }
+
+    #[test]
+    fn memory_is_green_and_in_bytes() {
+        let svg = draw(&example::heap_in_use());
+        for text in [
+            ">Memory in use<",
+            "<title>cache (1,048,576 bytes, 96.33%)</title>",
+            "var per_sample = 1, unit = \"bytes\";",
+            "1.04 MiB in 1,001 objects in use",
+        ] {
+            assert!(svg.contains(text), "{text}");
+        }
+        let view = View { value_type: Some("inuse_objects".into()), ..View::default() };
+        let mut profile = example::heap_in_use();
+        profile.measure.by_count = true;
+        let svg = draw_view(&profile, &view);
+        assert!(svg.contains("<title>leak (1,000 objects, 99.90%)</title>"));
+        assert!(svg.contains("per_sample = 0,"));
     }
 
     #[test]
@@ -213,12 +235,14 @@ mod tests {
         let mut profile = example::profile();
         profile.samples[0].count = 30_000;
         let by_samples = View { value_type: Some("samples".into()), ..View::default() };
+        profile.measure.by_count = true;
         let svg = draw_view(&profile, &by_samples);
         assert!(svg.contains("frames of less than 3 samples not drawn"));
-        assert!(svg.contains("ns_per_sample = 0;"), "samples stand for different times");
+        assert!(svg.contains("per_sample = 0,"), "samples stand for different times");
+        profile.measure.by_count = false;
         // Unless told otherwise, such samples count by what they stand for.
         let svg = draw(&profile);
         assert!(svg.contains("<title>fast_copy (70,707,070 nanoseconds, 30.43%)</title>"));
-        assert!(svg.contains("ns_per_sample = 1;"));
+        assert!(svg.contains("per_sample = 1,"));
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! ```json
 //! {"format": "rprof", "version": 1,
-//!  "info": {…}, "source": {…}, "stats": {…}, "from": 0, "to": 10000000000,
+//!  "info": {…}, "source": {…}, "others": ["heap"], "stats": {…},
+//!  "count_type": {"name": "samples", "unit": "count"},
+//!  "value_type": {"name": "cpu", "unit": "nanoseconds"}, "from": 0, "to": 10000000000,
 //!  "frames": [{"name": "memcpy", "kind": "user", "file": "…", "line": 1, "column": 2,
 //!              "binary": "/usr/lib/libc.so.6", "address": "0x9000"}],
 //!  "stacks": [{"root": "app", "frames": [0, 3, 4], "samples": 7, "value": 70707070}],
@@ -13,8 +15,8 @@
 //! `info`, `source` and `stats` are those of the recording; times are ns, `from` and `to` since its
 //! start. `root` is missing if the view gives stacks no root frame. A stack's frames are indices into `frames`, leaf first; functions inlined into one
 //! another have a frame each, at one address. A key of a frame or a process is left out where its
-//! value is not known. `kind` is user, kernel, jit, inlined, unknown or note; `value` is in `source.value`'s
-//! unit. Keys may be added; `version` changes if one goes or changes its meaning.
+//! value is not known. `kind` is user, kernel, jit, inlined, unknown or note. `samples` are what `count_type`
+//! says, and `value` what `value_type` says. Keys may be added; `version` changes if one goes or changes its meaning.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,7 +26,9 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{Map, Output};
-use crate::model::{FrameKind, Info, Label, Profile, SourceInfo, Stats, Tables, UID_UNKNOWN, View};
+use crate::model::{
+    FrameKind, Info, Label, Profile, SourceInfo, Stats, Tables, UID_UNKNOWN, ValueType, View,
+};
 
 /// rprof's JSON.
 pub struct Json;
@@ -47,7 +51,10 @@ struct File<'a> {
     version: u32,
     info: &'a Info,
     source: &'a SourceInfo,
+    others: &'a [String],
     stats: &'a Stats,
+    count_type: ValueType,
+    value_type: ValueType,
     from: u64,
     to: u64,
     frames: Vec<Frame<'a>>,
@@ -134,7 +141,10 @@ fn file<'a>(profile: &'a Profile, view: &View) -> File<'a> {
         version: 1,
         info: &profile.info,
         source: &profile.source,
+        others: &profile.others,
         stats: &profile.stats,
+        count_type: profile.count_type(),
+        value_type: profile.value_type(),
         from: profile.from,
         to: profile.to,
         frames,

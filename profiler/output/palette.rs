@@ -1,13 +1,14 @@
 //! The colours of flame graphs: a hue for each kind of frame, a shade for each name.
 //!
 //! User code is warm and the kernel is cold, so the border between them is seen at a glance; what
-//! the profiler could not name is grey. Kinds differ in lightness as well as in hue, for eyes that
+//! the profiler could not name is grey. User code is green where memory is shown, as FlameGraph's
+//! palette `mem` has it, so that nobody takes it for time. Kinds differ in lightness as well as in hue, for eyes that
 //! do not tell hues apart, and black text is readable on all of them.
 
 use inferno::flamegraph::color::Color;
 
 use super::fold::Label;
-use crate::model::NameKind;
+use crate::model::{NameKind, Profile};
 
 /// The range that the colours of one kind of frame are from: degrees, and per cent twice.
 struct Range {
@@ -26,17 +27,48 @@ pub const LEGEND: &[(NameKind, &str)] = &[
     (NameKind::Note, "note by rprof"),
 ];
 
-/// The colour of a frame, the same for the same name in every picture.
-pub fn color(label: &Label) -> Color {
-    shade(label.kind, hash(&label.text))
+/// What a picture is of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Palette {
+    /// Time, and all else.
+    Time,
+    /// Memory.
+    Memory,
 }
 
-/// The middle colour of a kind.
-pub fn typical(kind: Option<NameKind>) -> Color {
-    shade(kind, [0.5; 3])
+impl Palette {
+    /// That of a profile.
+    pub fn of(profile: &Profile) -> Self {
+        let is_memory = profile.source.held || profile.source.value.unit == "bytes";
+        if is_memory { Self::Memory } else { Self::Time }
+    }
+
+    /// The colour of a frame, the same for the same name in every picture.
+    pub fn color(self, label: &Label) -> Color {
+        shade(self.range(label.kind), hash(&label.text))
+    }
+
+    /// The middle colour of a kind.
+    pub fn typical(self, kind: Option<NameKind>) -> Color {
+        shade(self.range(kind), [0.5; 3])
+    }
+
+    fn range(self, kind: Option<NameKind>) -> Range {
+        let range = |hue, saturation, lightness| Range { hue, saturation, lightness };
+        match (self, kind) {
+            (Self::Memory, Some(NameKind::User)) => {
+                range((118.0, 148.0), (40.0, 54.0), (66.0, 75.0))
+            }
+            (Self::Memory, Some(NameKind::Inlined)) => {
+                range((68.0, 84.0), (56.0, 68.0), (70.0, 78.0))
+            }
+            (Self::Memory, Some(NameKind::Jit)) => range((28.0, 42.0), (80.0, 92.0), (70.0, 77.0)),
+            (_, kind) => of_kind(kind),
+        }
+    }
 }
 
-fn range(kind: Option<NameKind>) -> Range {
+fn of_kind(kind: Option<NameKind>) -> Range {
     let range = |hue, saturation, lightness| Range { hue, saturation, lightness };
     match kind {
         Some(NameKind::User) => range((20.0, 38.0), (86.0, 96.0), (66.0, 75.0)),
@@ -50,8 +82,7 @@ fn range(kind: Option<NameKind>) -> Range {
 }
 
 /// The colour at `place` in a kind's range, each part of it from 0 to 1.
-fn shade(kind: Option<NameKind>, place: [f32; 3]) -> Color {
-    let range = range(kind);
+fn shade(range: Range, place: [f32; 3]) -> Color {
     let at = |(low, high): (f32, f32), place: f32| low + (high - low) * place;
     let hue = at(range.hue, place[0]);
     let saturation = at(range.saturation, place[1]) / 100.0;
@@ -92,9 +123,11 @@ mod tests {
 
     #[test]
     fn black_text_is_readable_on_every_colour() {
-        for kind in LEGEND.iter().map(|(kind, _)| Some(*kind)).chain([None]) {
-            for place in [[0.0; 3], [0.5; 3], [1.0; 3], [1.0, 1.0, 0.0], [0.0, 1.0, 0.0]] {
-                let contrast = (luminance(shade(kind, place)) + 0.05) / 0.05;
+        let kinds = || LEGEND.iter().map(|(kind, _)| Some(*kind)).chain([None]);
+        let places = [[0.0; 3], [0.5; 3], [1.0; 3], [1.0, 1.0, 0.0], [0.0, 1.0, 0.0]];
+        for palette in [Palette::Time, Palette::Memory] {
+            for (kind, place) in kinds().flat_map(|kind| places.map(|place| (kind, place))) {
+                let contrast = (luminance(shade(palette.range(kind), place)) + 0.05) / 0.05;
                 assert!(contrast > 7.0, "{kind:?}: {contrast}");
             }
         }
@@ -102,7 +135,10 @@ mod tests {
 
     #[test]
     fn names_of_a_kind_differ_and_stay_what_they_are() {
-        let color = |text: &str| color(&Label { text: text.into(), kind: Some(NameKind::User) });
+        let label = |text: &str| Label { text: text.into(), kind: Some(NameKind::User) };
+        let color = |text: &str| Palette::Time.color(&label(text));
+        let green = Palette::Memory.color(&label("main"));
+        assert!(green.g > green.r && green.g > green.b, "{green:?}");
         assert_eq!(color("main"), color("main"));
         assert_ne!(color("work_a"), color("work_b"));
     }
@@ -110,7 +146,7 @@ mod tests {
     #[test]
     fn hsl_is_as_in_css() {
         // hsl(211 72% 76%)
-        let kernel = typical(Some(NameKind::Kernel));
+        let kernel = Palette::Time.typical(Some(NameKind::Kernel));
         assert_eq!((kernel.r, kernel.g, kernel.b), (150, 192, 238));
     }
 }

@@ -1,4 +1,4 @@
-//! What rprof adds to inferno's picture: the counts, a legend, a font, and times on hover.
+//! What rprof adds to inferno's picture: the counts, a legend, a font, and times or sizes on hover.
 //!
 //! Inferno has a title and one more line and no way to add to them. So its SVG is taken as text
 //! and opened at a few known places, all of them before the first name that a profiled program
@@ -7,7 +7,10 @@
 use anyhow::{Context, Result};
 use inferno::flamegraph::color::Color;
 
-use super::{palette, summary, text};
+use super::{
+    palette::{LEGEND, Palette},
+    summary, text,
+};
 use crate::model::{Profile, View};
 
 /// Pixels that are added above the frames for the legend.
@@ -82,18 +85,19 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
 /// Style, script, counts and legend.
 fn additions(profile: &Profile, view: &View, counts: &[String]) -> String {
     let source = &profile.source;
-    // Only where each sample stands for the same time is a frame's time known from its width.
-    let even = source.value.unit == "nanoseconds"
-        && profile.count().checked_mul(source.period) == Some(profile.value());
+    let known = ["nanoseconds", "bytes"].into_iter().find(|unit| *unit == source.value.unit);
+    // Only where each sample stands for the same is a frame's time known from its width.
+    let even = profile.count().checked_mul(source.period) == Some(profile.value());
     let mut out = format!(
-        "<style>{}</style><script type=\"text/ecmascript\"><![CDATA[var ns_per_sample = {};\n{}]]>\
-         </script>",
+        "<style>{}</style><script type=\"text/ecmascript\"><![CDATA[var per_sample = {}, unit = \
+         \"{}\";\n{}]]></script>",
         include_str!("flamegraph.css"),
         match view.is_by_value(profile) {
-            true => u64::from(source.value.unit == "nanoseconds"),
-            false if even => source.period,
+            true => u64::from(known.is_some()),
+            false if even && known.is_some() => source.period,
             false => 0,
         },
+        known.unwrap_or_default(),
         include_str!("flamegraph.js"),
     );
     let mut y = COUNTS;
@@ -102,13 +106,13 @@ fn additions(profile: &Profile, view: &View, counts: &[String]) -> String {
         out += &format!("<text class=\"counts\" x=\"50%\" y=\"{y}\">{line}</text>");
         y += LINE;
     }
-    out + &legend(view, y - 6)
+    out + &legend(view, Palette::of(profile), y - 6)
 }
 
 /// A coloured square and a word for each kind, around the middle of the picture at height `y`.
-fn legend(view: &View, y: i64) -> String {
+fn legend(view: &View, palette: Palette, y: i64) -> String {
     let root = view.by.map(|label| (None, summary::label(label)));
-    let kinds = palette::LEGEND.iter().map(|(kind, word)| (Some(*kind), *word));
+    let kinds = LEGEND.iter().map(|(kind, word)| (Some(*kind), *word));
     let entries: Vec<_> = root.into_iter().chain(kinds).collect();
     let width = |word: &str| 17.0 + word.len() as f64 * CHARACTER + 16.0;
     let all: f64 = entries.iter().map(|(_, word)| width(word)).sum();
@@ -116,7 +120,7 @@ fn legend(view: &View, y: i64) -> String {
     let mut out = format!("<svg id=\"legend\" x=\"50%\" y=\"{y}\" overflow=\"visible\">");
     let mut x = -all / 2.0;
     for (kind, word) in entries {
-        let Color { r, g, b } = palette::typical(kind);
+        let Color { r, g, b } = palette.typical(kind);
         out += &format!(
             "<rect x=\"{x:.1}\" y=\"0\" width=\"12\" height=\"12\" fill=\"rgb({r},{g},{b})\"/>\
              <text x=\"{:.1}\" y=\"10\">{word}</text>",

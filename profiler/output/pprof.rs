@@ -2,7 +2,9 @@
 //!
 //! The message is <https://github.com/google/pprof/blob/main/proto/profile.proto>. A location is a
 //! frame of the model. Its address is one of the ELF file, not of a process, so each mapping has
-//! start, limit and offset 0, which pprof takes as adjusted already.
+//! start, limit and offset 0, which pprof takes as adjusted already. A source of memory has the four
+//! values of a heap profile as Go makes it: what was allocated in the time that is shown, and what
+//! is in use at its end.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -23,28 +25,28 @@ impl Output for Pprof {
     }
 
     fn detail(&self) -> Detail {
-        Detail { cpu: true, ..Detail::default() }
+        Detail { cpu: true, both: true, ..Detail::default() }
     }
 
     fn is_binary(&self) -> bool {
         true
     }
 
-    fn write(&self, profile: &Profile, _: &View, out: &mut dyn Write) -> Result<()> {
+    fn write(&self, profile: &Profile, view: &View, out: &mut dyn Write) -> Result<()> {
         // Level 1: most of the gain for a fraction of the time.
         let mut gzip = GzEncoder::new(out, Compression::fast());
-        gzip.write_all(&message(profile).encode_to_vec())?;
+        gzip.write_all(&message(profile, view).encode_to_vec())?;
         gzip.finish()?;
         Ok(())
     }
 }
 
 /// The message for a profile.
-fn message(profile: &Profile) -> proto::Profile {
+fn message(profile: &Profile, view: &View) -> proto::Profile {
     let mut builder =
         Builder { profile, out: proto::Profile::default(), strings: Table::default() };
     builder.string("");
-    builder.header();
+    builder.header(view);
     let samples = builder.samples();
     let mut frames: Vec<u32> = samples
         .iter()
@@ -86,15 +88,20 @@ impl Builder<'_> {
     }
 
     /// What the values are, when they were measured, and what is missing.
-    fn header(&mut self) {
+    fn header(&mut self, view: &View) {
         let profile = self.profile;
         let (info, source) = (&profile.info, &profile.source);
-        let samples = self.value_type("samples", "count");
-        let value = self.value_type(&source.value.name, &source.value.unit);
-        self.out.default_sample_type = value.ty;
-        self.out.period_type = Some(value.clone());
+        let types = source.types();
+        self.out.sample_type =
+            types.iter().map(|one| self.value_type(&one.name, &one.unit)).collect();
+        let default = match (&view.value_type, types.last()) {
+            (Some(name), _) => name,
+            (None, last) => last.map_or("", |last| &last.name),
+        };
+        self.out.default_sample_type = self.string(default);
+        let period = if source.held { "space" } else { &source.value.name };
+        self.out.period_type = Some(self.value_type(period, &source.value.unit));
         self.out.period = source.period as i64;
-        self.out.sample_type = vec![samples, value];
         let to = if profile.to == 0 { info.duration } else { profile.to };
         self.out.time_nanos = info.start.saturating_add(profile.from) as i64;
         self.out.duration_nanos = to.saturating_sub(profile.from) as i64;
@@ -111,38 +118,29 @@ impl Builder<'_> {
     /// Adds the samples, and gives them in the order in which they were added.
     fn samples(&mut self) -> Vec<Sample> {
         let profile = self.profile;
-        let mut samples = profile.samples.clone();
-        samples.sort_unstable_by_key(|sample| (sample.thread, sample.stack, sample.cpu));
-        // What differs in time alone is the same here.
-        samples.dedup_by(|next, kept| {
-            let same = (next.thread, next.stack, next.cpu) == (kept.thread, kept.stack, kept.cpu);
-            if same {
-                kept.count += next.count;
-                kept.value += next.value;
-            }
-            same
-        });
+        let rows = rows(profile);
         let mut threads: Map<u32, Vec<proto::Label>> = Map::default();
         let cpu = self.string("cpu");
-        for sample in &samples {
+        for (sample, in_use) in &rows {
             let mut label =
                 threads.entry(sample.thread).or_insert_with(|| self.labels(sample.thread)).clone();
             // A number of 0 without a unit is no label at all; this is the unit that pprof itself
             // would take.
             let num = sample.cpu.into();
-            label.push(proto::Label { key: cpu, num, num_unit: cpu, ..Default::default() });
+            let of_cpu = proto::Label { key: cpu, num, num_unit: cpu, ..Default::default() };
+            label.extend((!profile.source.held).then_some(of_cpu));
+            let mut value = vec![sample.count as i64, sample.value as i64];
+            if profile.source.held {
+                value.extend([in_use.0 as i64, in_use.1 as i64]);
+            }
             let mut location_id: Vec<u64> =
                 profile.tables.stacks.frames(sample.stack).map(location_id).collect();
             if location_id.is_empty() {
                 location_id.push(NO_STACK);
             }
-            self.out.sample.push(proto::Sample {
-                location_id,
-                value: vec![sample.count as i64, sample.value as i64],
-                label,
-            });
+            self.out.sample.push(proto::Sample { location_id, value, label });
         }
-        samples
+        rows.into_iter().map(|(sample, _)| sample).collect()
     }
 
     /// Labels of a thread's samples. Command lines are left out: they are long, and most of them
@@ -247,6 +245,29 @@ impl Builder<'_> {
     }
 }
 
+/// The samples, what differs in time alone as one, each with count and value of what is in use of
+/// it.
+fn rows(profile: &Profile) -> Vec<(Sample, (u64, u64))> {
+    let taken = profile.samples.iter().map(|sample| (*sample, (0, 0)));
+    let in_use = profile
+        .in_use
+        .iter()
+        .map(|sample| (Sample { count: 0, value: 0, ..*sample }, (sample.count, sample.value)));
+    let mut rows: Vec<(Sample, (u64, u64))> = taken.chain(in_use).collect();
+    let key = |(sample, _): &(Sample, _)| (sample.thread, sample.stack, sample.cpu);
+    rows.sort_unstable_by_key(key);
+    rows.dedup_by(|next, kept| {
+        let same = key(next) == key(kept);
+        if same {
+            kept.0.count += next.0.count;
+            kept.0.value += next.0.value;
+            kept.1 = (kept.1.0 + next.1.0, kept.1.1 + next.1.1);
+        }
+        same
+    });
+    rows
+}
+
 /// The location of samples without a stack, which pprof would leave out of every view.
 const NO_STACK: u64 = 1;
 
@@ -293,8 +314,12 @@ mod tests {
     use crate::output::example;
 
     fn written() -> proto::Profile {
+        written_of(&example::profile(), &View::default())
+    }
+
+    fn written_of(profile: &Profile, view: &View) -> proto::Profile {
         let mut bytes = Vec::new();
-        Pprof.write(&example::profile(), &View::default(), &mut bytes).unwrap();
+        Pprof.write(profile, view, &mut bytes).unwrap();
         let mut message = Vec::new();
         flate2::read::GzDecoder::new(&*bytes).read_to_end(&mut message).unwrap();
         proto::Profile::decode(&*message).unwrap()
@@ -324,6 +349,35 @@ mod tests {
         let comments: Vec<_> = message.comment.iter().map(|line| text(&message, *line)).collect();
         assert!(comments.contains(&"2 lost (8.00%)"), "{comments:?}");
         assert_eq!(message.string_table[0], "");
+    }
+
+    #[test]
+    fn memory_has_the_four_values_of_go() {
+        let message = written_of(&example::heap(), &View::default());
+        let types: Vec<_> = message
+            .sample_type
+            .iter()
+            .map(|value| (text(&message, value.ty), text(&message, value.unit)))
+            .collect();
+        let expected = [
+            ("alloc_objects", "count"),
+            ("alloc_space", "bytes"),
+            ("inuse_objects", "count"),
+            ("inuse_space", "bytes"),
+        ];
+        assert_eq!(types, expected);
+        assert_eq!(text(&message, message.default_sample_type), "inuse_space");
+        let period = message.period_type.clone().unwrap();
+        assert_eq!((text(&message, period.ty), text(&message, period.unit)), ("space", "bytes"));
+        assert_eq!(message.period, 512 << 10);
+        let mut values: Vec<_> = message.sample.iter().map(|sample| &*sample.value).collect();
+        values.sort_unstable();
+        assert_eq!(values, [[4, 4 << 20, 1, 1 << 20], [1000, 40_000, 1000, 40_000]]);
+        let labels = message.sample.iter().flat_map(|sample| &sample.label);
+        assert!(labels.into_iter().all(|label| text(&message, label.key) != "cpu"));
+        let view = View { value_type: Some("alloc_space".into()), ..View::default() };
+        let message = written_of(&example::heap(), &view);
+        assert_eq!(text(&message, message.default_sample_type), "alloc_space");
     }
 
     #[test]

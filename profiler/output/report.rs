@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::table::{self, left, right};
 use super::tally::{Command, Function, tally};
 use super::{Output, summary, text};
-use crate::model::{Info, NameKind, Overhead, Profile, SourceInfo, View};
+use crate::model::{Info, NameKind, Overhead, Profile, SourceInfo, ValueType, View};
 
 /// Functions that are shown where no limit is named.
 pub const LIMIT: usize = 30;
@@ -46,51 +46,63 @@ impl Output for Report {
 
     fn write(&self, profile: &Profile, view: &View, out: &mut dyn Write) -> Result<()> {
         let tally = tally(profile, view);
+        let by_value = view.is_by_value(profile);
         let first = format!("{}: {}", summary::title(profile), summary::origin(profile));
-        let header = [first, summary::counts(profile), summary::cost(profile)];
+        let mut header = vec![first, summary::counts(profile), summary::cost(profile)];
+        if !profile.others.is_empty() {
+            let others: Vec<_> = profile.others.iter().map(|other| text::clean(other)).collect();
+            header.push(format!("recorded as well, and shown with -s: {}", others.join(", ")));
+        }
         for line in
             header.iter().flat_map(|line| text::wrap(line, self.width.unwrap_or(usize::MAX)))
         {
             writeln!(out, "{line}")?;
         }
         writeln!(out)?;
-        self.functions(profile, &tally.functions, out)?;
+        self.functions(profile, by_value, &tally.functions, out)?;
         // One command has all of it, which the title says.
         if tally.commands.len() > 1 {
             writeln!(out)?;
-            self.commands(profile, view, &tally.commands, out)?;
+            self.commands(profile, view, by_value, &tally.commands, out)?;
         }
         Ok(())
     }
 }
 
 impl Report {
-    fn functions(&self, profile: &Profile, rows: &[Function], out: &mut dyn Write) -> Result<()> {
-        let all = profile.count();
-        let unit = &profile.source.value.unit;
+    fn functions(
+        &self,
+        profile: &Profile,
+        by_value: bool,
+        rows: &[Function],
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        let all = if by_value { profile.value() } else { profile.count() };
+        let unit = &profile.value_type().unit;
         let value = heading(unit);
         let most = rows.iter().map(|row| row.total_value).max().unwrap_or_default();
-        let columns = [
-            right("SELF"),
-            right(value),
-            right("TOTAL"),
-            right(value),
-            left("BINARY"),
-            left("FUNCTION"),
-        ];
+        // Where samples are not counted, what they are of is: it tells small objects from large.
+        let counted = summary::noun(&profile.count_type()).to_uppercase();
+        let counted = (profile.source.frequency == 0).then_some(&*counted);
+        let mut columns = vec![right("SELF"), right(value)];
+        columns.extend(counted.map(right));
+        columns.extend([right("TOTAL"), right(value), left("BINARY"), left("FUNCTION")]);
         let cells: Vec<Vec<String>> = rows
             .iter()
             .take(self.limit)
             .map(|row| {
                 let file = row.binary.rsplit('/').next().unwrap_or_default();
-                vec![
-                    text::percent(row.own, all),
-                    text::cell(row.own_value, most, unit),
-                    text::percent(row.total, all),
+                let (own, total) = row.sums(by_value);
+                let mut cells =
+                    vec![text::percent(own, all), text::cell(row.own_value, most, unit)];
+                cells.extend(counted.map(|_| text::thousands(row.own)));
+                cells.extend([
+                    text::percent(total, all),
                     text::cell(row.total_value, most, unit),
                     text::shorten(&text::clean(file), BINARY).into_owned(),
                     text::clean(&row.name).into_owned() + mark(row),
-                ]
+                ]);
+                cells
             })
             .collect();
         for line in table::lines(&columns, &cells, self.width) {
@@ -103,19 +115,22 @@ impl Report {
         &self,
         profile: &Profile,
         view: &View,
+        by_value: bool,
         rows: &[Command],
         out: &mut dyn Write,
     ) -> Result<()> {
         let what = view.by.map_or("", summary::label).to_uppercase();
-        let unit = &profile.source.value.unit;
+        let counted = summary::noun(&profile.count_type()).to_uppercase();
+        let unit = &profile.value_type().unit;
+        let all = if by_value { profile.value() } else { profile.count() };
         let most = rows.iter().map(|row| row.value).max().unwrap_or_default();
-        let columns = [right("SHARE"), right(heading(unit)), right("SAMPLES"), left(&what)];
+        let columns = [right("SHARE"), right(heading(unit)), right(&counted), left(&what)];
         let cells: Vec<Vec<String>> = rows
             .iter()
             .take(COMMANDS)
             .map(|row| {
                 vec![
-                    text::percent(row.samples, profile.count()),
+                    text::percent(row.sum(by_value), all),
                     text::cell(row.value, most, unit),
                     text::thousands(row.samples),
                     text::clean(&row.name).into_owned(),
@@ -160,15 +175,16 @@ fn more(all: usize, shown: usize, what: &str, out: &mut dyn Write) -> Result<()>
 /// The report for programs, with all functions:
 ///
 /// ```json
-/// {"info": {…}, "source": {…}, "samples": 990, "value": 9999999900, "lost": 0, "truncated": 0,
+/// {"info": {…}, "source": {…}, "others": ["heap"], "count_type": {"name": "samples", "unit": "count"},
+///  "value_type": {"name": "cpu", "unit": "nanoseconds"}, "samples": 990, "value": 9999999900, "lost": 0, "truncated": 0,
 ///  "complete": 0.9995, "unwind_failed": {"reason": 1}, "kernel_failed": 0, "unsymbolized_frames": 0, "missed": {},
 ///  "self": {"cpu_seconds": 0.05, "bpf_ns": 46000, "bpf_runs": 23, "peak_rss_bytes": 20000000},
 ///  "functions": [{"name", "kind", "binary", "self", "total", "self_value", "total_value"}],
 ///  "commands": [{"name", "samples", "value"}]}
 /// ```
 ///
-/// `samples` and `value` are of what the view shows; what was counted while recording is of the
-/// whole recording. Most self first; values are in `source.value`'s unit.
+/// `samples` and `value` are of what the view shows, and are what `count_type` and `value_type` say;
+/// what was counted while recording is of the whole recording. Most self first.
 #[derive(Clone, Copy, Debug)]
 pub struct ReportJson;
 
@@ -176,6 +192,9 @@ pub struct ReportJson;
 struct File<'a> {
     info: &'a Info,
     source: &'a SourceInfo,
+    others: &'a [String],
+    count_type: ValueType,
+    value_type: ValueType,
     samples: u64,
     value: u64,
     lost: u64,
@@ -202,6 +221,9 @@ impl Output for ReportJson {
         let file = File {
             info: &profile.info,
             source: &profile.source,
+            others: &profile.others,
+            count_type: profile.count_type(),
+            value_type: profile.value_type(),
             samples: profile.count(),
             value: profile.value(),
             lost: stats.lost,
@@ -255,6 +277,26 @@ mod tests {
             ]
         );
         assert!(lines.iter().all(|line| line.chars().count() <= 66), "{text}");
+    }
+
+    #[test]
+    fn memory_has_sizes_and_objects() {
+        let mut bytes = Vec::new();
+        let mut profile = example::heap_in_use();
+        profile.others = vec!["cpu".into(), "fau\x1blts".into()];
+        Report::default().write(&profile, &View::default(), &mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let table: Vec<&str> = text.lines().skip_while(|line| !line.contains("SELF")).collect();
+        assert_eq!(
+            table,
+            [
+                "  SELF      SIZE  OBJECTS    TOTAL      SIZE  BINARY  FUNCTION",
+                "96.33%  1.00 MiB        1   96.33%  1.00 MiB  app     cache",
+                " 3.67%  0.04 MiB    1,000    3.67%  0.04 MiB  app     leak",
+                " 0.00%  0.00 MiB        0  100.00%  1.04 MiB  app     main",
+            ]
+        );
+        assert!(text.contains("shown with -s: cpu, fau\u{fffd}lts\n"), "{text}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! speedscope: the JSON that <https://www.speedscope.app> shows in a browser, without a server.
 //!
-//! One `sampled` profile for each root label of the view, its stacks weighted by the source's
-//! value. The format is <https://www.speedscope.app/file-format-schema.json>.
+//! One `sampled` profile for each root label of the view, its stacks weighted by the value that the
+//! view shows. The format is <https://www.speedscope.app/file-format-schema.json>.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ impl<'a> Frames<'a> {
         Sampled {
             kind: "sampled",
             name,
-            unit: if by_count { "none" } else { unit(&profile.source.value.unit) },
+            unit: if by_count { "none" } else { unit(&profile.value_type().unit) },
             start_value: 0,
             end_value: weights.iter().sum(),
             samples,

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::model::{Label, Profile};
+use crate::model::{Label, Profile, ValueType};
 
 use super::text::{clean, percent, quantity, shorten, thousands};
 
@@ -26,15 +26,32 @@ pub fn label(label: Label) -> &'static str {
     }
 }
 
-/// What the profile measures: `CPU time`.
+/// What the profile measures: `CPU time`, `Memory in use`.
 pub fn title(profile: &Profile) -> String {
-    let value = &profile.source.value;
-    let name = match value.name.as_str() {
-        "cpu" => "CPU".into(),
-        "off_cpu" => "Off-CPU".into(),
-        name => clean(name).replace('_', " "),
-    };
-    if value.unit == "nanoseconds" { format!("{name} time") } else { name }
+    let [count, value] = [profile.count_type(), profile.value_type()];
+    // Samples stand for the same as their value does.
+    let shown = if profile.measure.by_count && count.name != "samples" { count } else { value };
+    let memory = if profile.source.name == "kmem" { "Kernel memory" } else { "Memory" };
+    match (&*shown.name, &*shown.unit) {
+        ("cpu", _) => "CPU time".into(),
+        ("off_cpu", _) => "Off-CPU time".into(),
+        ("inuse_space", _) => format!("{memory} in use"),
+        ("alloc_space", _) => format!("{memory} allocated"),
+        ("inuse_objects", _) => format!("{memory} in use: objects"),
+        ("alloc_objects", _) => format!("{memory} allocated: objects"),
+        ("resident", _) => "Resident memory: growth".into(),
+        (name, "nanoseconds") => format!("{} time", clean(name).replace('_', " ")),
+        (name, _) => clean(name).replace('_', " "),
+    }
+}
+
+/// What is counted, in words: `samples`, `objects`.
+pub fn noun(count: &ValueType) -> String {
+    if count.name.ends_with("_objects") {
+        "objects".into()
+    } else {
+        clean(&count.name).replace('_', " ")
+    }
 }
 
 /// Who was recorded, for how long, at what rate, and when:
@@ -49,13 +66,8 @@ pub fn origin(profile: &Profile) -> String {
 /// `23 samples = 232 ms · 2 lost (0.09%) · 1 truncated · …`.
 pub fn counts(profile: &Profile) -> String {
     let stats = &profile.stats;
-    let (count, value) = (profile.count(), &profile.source.value);
-    let of = match stats.samples {
-        all if all > count => format!(" of {}", thousands(all)),
-        _ => String::new(),
-    };
-    let mut parts = vec![
-        format!("{}{of} samples = {}", thousands(count), quantity(profile.value(), &value.unit)),
+    let mut parts = amount(profile);
+    parts.extend([
         format!("{:.2}% with complete stacks", 100.0 * stats.complete()),
         match stats.lost {
             0 => "0 lost".into(),
@@ -69,7 +81,7 @@ pub fn counts(profile: &Profile) -> String {
         format!("{} incomplete user stacks{}", thousands(stats.incomplete()), reasons(profile)),
         format!("{} without kernel stack", thousands(stats.kernel_failed)),
         format!("{} unnamed frames", thousands(stats.unsymbolized_frames)),
-    ];
+    ]);
     parts.extend(stats.missed.iter().map(|(what, n)| format!("{} {}", thousands(*n), clean(what))));
     if !profile.info.complete {
         parts.push("recording not ended".into());
@@ -77,7 +89,32 @@ pub fn counts(profile: &Profile) -> String {
     parts.join(" · ")
 }
 
-/// What recording cost: `rprof itself: 50.0 ms CPU · 46.0 µs in BPF, 2.00 µs a run · 20.0 MB`.
+/// How much there is of what is shown, and of how many samples that is known.
+fn amount(profile: &Profile) -> Vec<String> {
+    let (count, kind) = (profile.count(), profile.count_type());
+    let value = quantity(profile.value(), &profile.value_type().unit);
+    let all = profile.stats.samples;
+    if kind.name == "samples" {
+        let of = if all > count { format!(" of {}", thousands(all)) } else { String::new() };
+        return vec![format!("{}{of} samples = {value}", thousands(count))];
+    }
+    let samples = format!("{} samples recorded", thousands(all));
+    let count = format!("{} {}", thousands(count), noun(&kind));
+    if !profile.source.held {
+        return vec![format!("{count} = {value}"), samples];
+    }
+    if !profile.measure.in_use {
+        return vec![format!("{value} in {count} allocated"), samples];
+    }
+    let age = match profile.older {
+        0 => String::new(),
+        older => format!(" for {} or more", quantity(older, "nanoseconds")),
+    };
+    let before = "what was allocated before the recording is not known";
+    vec![format!("{value} in {count} in use{age}"), samples, before.into()]
+}
+
+/// What recording cost: `rprof itself: 50.0 ms CPU · 46.0 µs in BPF, 2.00 µs a run · 19.1 MiB`.
 pub fn cost(profile: &Profile) -> String {
     let cost = &profile.stats.overhead;
     format!(
@@ -104,6 +141,9 @@ fn reasons(profile: &Profile) -> String {
 fn time(profile: &Profile) -> String {
     let seconds = |ns| quantity(ns, "nanoseconds");
     let whole = profile.info.duration;
+    if profile.measure.in_use && profile.to > 0 && profile.to < whole {
+        return format!("{} after the start of {}", seconds(profile.to), seconds(whole));
+    }
     if profile.from == 0 && (profile.to == 0 || profile.to >= whole) {
         return seconds(whole);
     }
@@ -115,6 +155,9 @@ fn rate(profile: &Profile) -> String {
     let source = &profile.source;
     let event = clean(if source.event.is_empty() { &source.name } else { &source.event });
     match source.frequency {
+        0 if source.period > 1 => {
+            format!("{event}, a sample each {}", quantity(source.period, &source.value.unit))
+        }
         0 => event.into(),
         frequency => format!("{frequency} Hz {event}"),
     }
@@ -145,12 +188,38 @@ mod tests {
             stacks (no frame pointer 3) · 0 without kernel stack · 2 unnamed frames";
         assert_eq!(counts(&profile), expected);
         let expected =
-            "rprof itself: 50.0 ms CPU · 46.0 µs in BPF, 2.00 µs a run · 20.0 MB peak memory";
+            "rprof itself: 50.0 ms CPU · 46.0 µs in BPF, 2.00 µs a run · 19.1 MiB peak memory";
         assert_eq!(cost(&profile), expected);
         profile.info.complete = false;
         profile.stats.missed.insert("maps of processes missed".into(), 4);
         let missed = "4 maps of processes missed · recording not ended";
         assert!(counts(&profile).ends_with(missed));
+    }
+
+    #[test]
+    fn memory_is_told_in_its_own_words() {
+        let mut profile = example::heap();
+        assert_eq!(title(&profile), "Memory allocated");
+        assert!(
+            counts(&profile)
+                .starts_with("4.04 MiB in 1,004 objects allocated · 5 samples recorded · ")
+        );
+        assert!(
+            origin(&profile).contains(" · malloc, a sample each 512 KiB · "),
+            "{}",
+            origin(&profile)
+        );
+        profile = example::heap_in_use();
+        assert_eq!(title(&profile), "Memory in use");
+        let expected = "1.04 MiB in 1,001 objects in use · 5 samples recorded · what was allocated \
+            before the recording is not known · ";
+        assert!(counts(&profile).starts_with(expected), "{}", counts(&profile));
+        (profile.to, profile.older) = (4_000_000_000, 60_000_000_000);
+        assert!(counts(&profile).contains(" objects in use for 60.0 s or more · "));
+        assert!(origin(&profile).contains(" · 4.00 s after the start of 10.0 s · "));
+        profile.source.name = "kmem".into();
+        profile.measure.by_count = true;
+        assert_eq!(title(&profile), "Kernel memory in use: objects");
     }
 
     #[test]

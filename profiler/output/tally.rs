@@ -18,7 +18,7 @@ pub struct Function {
     pub kind: NameKind,
     /// Path of the binary that it is in; empty if not known.
     pub binary: String,
-    /// Samples that ended in it.
+    /// Samples that ended in it, or what else the source counts.
     #[serde(rename = "self")]
     pub own: u64,
     /// Samples that it is in.
@@ -42,13 +42,28 @@ pub struct Command {
     pub value: u64,
 }
 
-/// All functions and commands, those with most samples first.
+/// All functions and commands, those with most first: samples, or their value if the view is by
+/// value.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// By self, then total, then name.
     pub functions: Vec<Function>,
-    /// By samples, then name.
+    /// By samples or value, then name.
     pub commands: Vec<Command>,
+}
+
+impl Function {
+    /// Self and total, of count or value.
+    pub fn sums(&self, by_value: bool) -> (u64, u64) {
+        if by_value { (self.own_value, self.total_value) } else { (self.own, self.total) }
+    }
+}
+
+impl Command {
+    /// Count or value.
+    pub fn sum(&self, by_value: bool) -> u64 {
+        if by_value { self.value } else { self.samples }
+    }
 }
 
 fn word<S: Serializer>(kind: &NameKind, serializer: S) -> Result<S::Ok, S::Error> {
@@ -57,10 +72,10 @@ fn word<S: Serializer>(kind: &NameKind, serializer: S) -> Result<S::Ok, S::Error
 
 /// Adds up what `view` shows of `profile`.
 pub fn tally(profile: &Profile, view: &View) -> Tally {
+    let by_value = view.is_by_value(profile);
     let mut functions = functions(profile);
     functions.sort_by(|a, b| {
-        (b.own, b.total)
-            .cmp(&(a.own, a.total))
+        (b.sums(by_value).cmp(&a.sums(by_value)))
             .then_with(|| (&a.name, a.kind, &a.binary).cmp(&(&b.name, b.kind, &b.binary)))
     });
     let mut groups: Map<String, Command> = Map::default();
@@ -75,7 +90,8 @@ pub fn tally(profile: &Profile, view: &View) -> Tally {
         command.value += sample.value;
     }
     let mut commands: Vec<Command> = groups.into_values().collect();
-    commands.sort_by(|a, b| b.samples.cmp(&a.samples).then_with(|| a.name.cmp(&b.name)));
+    commands
+        .sort_by(|a, b| b.sum(by_value).cmp(&a.sum(by_value)).then_with(|| a.name.cmp(&b.name)));
     Tally { functions, commands }
 }
 

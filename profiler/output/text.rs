@@ -95,10 +95,12 @@ pub fn percent(part: u64, whole: u64) -> String {
     format!("{:.2}%", 100.0 * part as f64 / whole.max(1) as f64)
 }
 
-/// A value in its unit, to three digits: `1.23 s`, `45.6 MB`, `1,234 cycles`.
+/// A value in its unit, to three digits: `1.23 s`, `45.6 MiB`, `1,234 cycles`; a count is a bare
+/// number.
 pub fn quantity(value: u64, unit: &str) -> String {
     let (name, size) = scale(value, unit);
     match value / size {
+        _ if unit == "count" => thousands(value),
         _ if size == 1 => format!("{} {name}", thousands(value)),
         ..10 => format!("{:.2} {name}", value as f64 / size as f64),
         10..100 => format!("{:.1} {name}", value as f64 / size as f64),
@@ -110,6 +112,7 @@ pub fn quantity(value: u64, unit: &str) -> String {
 /// whose greatest value is `most` compares at a glance.
 pub fn cell(value: u64, most: u64, unit: &str) -> String {
     match scale(most, unit) {
+        _ if unit == "count" => thousands(value),
         (name, 1) => format!("{} {name}", thousands(value)),
         (name, size) => format!("{:.2} {name}", value as f64 / size as f64),
     }
@@ -118,7 +121,8 @@ pub fn cell(value: u64, most: u64, unit: &str) -> String {
 /// The unit that `value` is best told in, and its size in `unit`.
 fn scale(value: u64, unit: &str) -> (&str, u64) {
     const TIMES: &[(&str, u64)] = &[("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1000)];
-    const BYTES: &[(&str, u64)] = &[("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)];
+    const BYTES: &[(&str, u64)] =
+        &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     let (scale, smallest) = match unit {
         "nanoseconds" => (TIMES, "ns"),
         "bytes" => (BYTES, "B"),
@@ -175,7 +179,10 @@ mod tests {
         assert_eq!(quantity(10_101_010, "nanoseconds"), "10.1 ms");
         assert_eq!(quantity(0, "nanoseconds"), "0 ns");
         assert_eq!(quantity(123_456_000_000_000, "nanoseconds"), "123,456 s");
-        assert_eq!(quantity(1500, "bytes"), "1.50 kB");
+        assert_eq!(quantity(1536, "bytes"), "1.50 KiB");
+        assert_eq!(quantity(20 << 30, "bytes"), "20.0 GiB");
+        assert_eq!(quantity(1023, "bytes"), "1,023 B");
+        assert_eq!(quantity(1500, "count"), "1,500");
         assert_eq!(quantity(1500, "cycles"), "1,500 cycles");
         assert_eq!(cell(20_000_000, 1_230_000_000, "nanoseconds"), "0.02 s");
     }

@@ -5,8 +5,6 @@
 
 use std::time::Instant;
 
-use crate::model::{SourceInfo, View};
-
 mod callers;
 mod labels;
 mod names;
@@ -31,7 +29,7 @@ pub use time::{
     timeline,
 };
 pub use tree::{BOXES_MAX, Flamegraph};
-pub use weights::{Lens, Part, Weights};
+pub use weights::{Lens, Part, Shown, Weights};
 
 /// Why there is no answer.
 #[derive(Debug, Eq, PartialEq)]
@@ -53,16 +51,3 @@ fn timely(until: Instant) -> Result<()> {
 /// The most that all values of an answer may come to: a damaged recording may say anything, and
 /// sums are made of these without end.
 const SUM_MAX: u64 = 1 << 62;
-
-/// The type of value that counts samples.
-const SAMPLES: &str = "samples";
-
-/// True if the view counts samples, and false if it adds up the source's own value.
-pub fn in_samples(view: &View) -> bool {
-    view.value_type.as_deref() == Some(SAMPLES)
-}
-
-/// The unit of values under `view`.
-pub fn unit(source: &SourceInfo, view: &View) -> String {
-    if in_samples(view) { "count".into() } else { source.value.unit.clone() }
-}

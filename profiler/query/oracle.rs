@@ -9,7 +9,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{EMPTY_STACK, Frame, FrameKind, Function, Label, Line, Process, Tables, Thread, View},
+    model::{
+        EMPTY_STACK, Frame, FrameKind, Function, Label, Line, Measure, Process, SourceInfo, Tables,
+        Thread, View,
+    },
     store::Entry,
 };
 
@@ -111,15 +114,26 @@ fn later() -> Instant {
     Instant::now() + Duration::from_secs(600)
 }
 
+fn shown<'a>(source: &'a SourceInfo, view: &'a View) -> Shown<'a> {
+    Shown { view, source, measure: Measure::default() }
+}
+
 const ALL: usize = 1 << 40;
 
 fn with<T>(case: &Case, view: &View, ask: impl Fn(&Names, &Weights) -> T) -> T {
     let (mut names, mut mapping) = (Names::default(), Mapping::default());
     mapping.update(&case.tables, &mut names);
     let part = Part { tables: &case.tables, mapping: &mapping };
-    let weights =
-        Weights::gather(part, &case.entries, &names, view, later(), &mut Scratch::default())
-            .unwrap();
+    let source = SourceInfo { frequency: 1, ..SourceInfo::default() };
+    let weights = Weights::gather(
+        part,
+        &case.entries,
+        &names,
+        shown(&source, view),
+        later(),
+        &mut Scratch::default(),
+    )
+    .unwrap();
     ask(&names, &weights)
 }
 
@@ -239,7 +253,8 @@ proptest! {
         let (mut names, mut mapping) = (Names::default(), Mapping::default());
         mapping.update(&both.tables, &mut names);
         let part = Part { tables: &both.tables, mapping: &mapping };
-        let gather = |entries| Weights::gather(part, entries, &names, &view, later(), &mut Scratch::default()).unwrap();
+        let source = SourceInfo { frequency: 1, ..SourceInfo::default() };
+        let gather = |entries| Weights::gather(part, entries, &names, shown(&source, &view), later(), &mut Scratch::default()).unwrap();
         let (now_sums, base_sums) = (alone(now), alone(base));
         let graph =
             flamegraph(&names, &view, &gather(now), Some(&gather(base)), ALL, later(), &mut Scratch::default()).unwrap();

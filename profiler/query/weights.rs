@@ -4,13 +4,13 @@
 use std::{collections::HashMap, time::Instant};
 
 use super::{
-    Result, SUM_MAX, in_samples,
+    Result, SUM_MAX,
     names::{Mapping, Names, ROOT},
     straight::Scratch,
     timely,
 };
 use crate::{
-    model::{NameKind, Sample, Side, Tables, View},
+    model::{Measure, NameKind, Sample, Side, SourceInfo, Tables, View},
     store::Entry,
 };
 
@@ -21,6 +21,17 @@ pub struct Part<'a> {
     pub tables: &'a Tables,
     /// The stacks in the tree of names.
     pub mapping: &'a Mapping,
+}
+
+/// Samples of a source as a view shows them.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// The part of them, and how they are put together.
+    pub view: &'a View,
+    /// Where they are from.
+    pub source: &'a SourceInfo,
+    /// Which of their values is shown.
+    pub measure: Measure,
 }
 
 /// One group: what the view puts below one root frame.
@@ -41,10 +52,10 @@ pub struct Weights {
     pub groups: Vec<Group>,
     /// Sum of the values, in the unit of the view.
     pub total: u64,
-    /// Number of samples.
+    /// Sum of the counts.
     pub samples: u64,
     /// Sum of the squares of all samples' values, as far as it is known: samples that were added
-    /// up are taken to have their mean.
+    /// up are taken to have their mean. See [`SourceInfo::samples_in`].
     squares: f64,
 }
 
@@ -77,7 +88,7 @@ impl Groups {
 pub struct Lens<'a> {
     part: Part<'a>,
     view: &'a View,
-    in_samples: bool,
+    by_count: bool,
     /// For each node whether its stack is shown; none where all are.
     shown: Option<Vec<bool>>,
     /// For each thread its group, none if it is not shown, once it was asked for.
@@ -88,16 +99,17 @@ pub struct Lens<'a> {
 }
 
 impl<'a> Lens<'a> {
-    /// The lens of `view`, on what `part` leads to.
+    /// The lens of what is shown, on what `part` leads to.
     ///
     /// # Errors
     /// It is `until` already.
-    pub fn new(part: Part<'a>, names: &Names, view: &'a View, until: Instant) -> Result<Self> {
+    pub fn new(part: Part<'a>, names: &Names, shown: Shown<'a>, until: Instant) -> Result<Self> {
+        let view = shown.view;
         Ok(Self {
             part,
             view,
-            in_samples: in_samples(view),
-            shown: shown(names, view, until)?,
+            by_count: shown.measure.by_count,
+            shown: stacks_shown(names, view, until)?,
             threads: vec![None; part.tables.threads.len()],
             groups: Groups::default(),
             room: SUM_MAX,
@@ -114,7 +126,7 @@ impl<'a> Lens<'a> {
         if self.shown.as_ref().is_some_and(|shown| !shown[node as usize]) {
             return None;
         }
-        let value = if self.in_samples { entry.count } else { entry.value }.min(self.room);
+        let value = if self.by_count { entry.count } else { entry.value }.min(self.room);
         self.room -= value;
         Some((group, node, value))
     }
@@ -136,7 +148,7 @@ impl<'a> Lens<'a> {
 }
 
 impl Weights {
-    /// Adds up what `view` shows of `entries`, which are of the time that it says.
+    /// Adds up what is shown of `entries`, which are of the time that the view says.
     ///
     /// # Errors
     /// It is `until` already.
@@ -144,11 +156,11 @@ impl Weights {
         part: Part<'_>,
         entries: &[Entry],
         names: &Names,
-        view: &View,
+        shown: Shown<'_>,
         until: Instant,
         scratch: &mut Scratch,
     ) -> Result<Self> {
-        let mut lens = Lens::new(part, names, view, until)?;
+        let mut lens = Lens::new(part, names, shown, until)?;
         let mut weights = Self::default();
         for entries in entries.chunks(1 << 16) {
             timely(until)?;
@@ -163,7 +175,10 @@ impl Weights {
                 group.total += value;
                 weights.samples = weights.samples.saturating_add(entry.count);
                 weights.total += value;
-                weights.squares += value as f64 * value as f64 / entry.count.max(1) as f64;
+                let samples = shown.source.samples_in(entry.count, entry.value);
+                if samples > 0.0 {
+                    weights.squares += value as f64 * value as f64 / samples;
+                }
             }
         }
         scratch.fit(names, false);
@@ -248,7 +263,7 @@ fn add_up(own: &mut Vec<(u32, u64)>, scratch: &mut [u64]) {
 }
 
 /// For each node whether its stack is shown; none where all are.
-fn shown(names: &Names, view: &View, until: Instant) -> Result<Option<Vec<bool>>> {
+fn stacks_shown(names: &Names, view: &View, until: Instant) -> Result<Option<Vec<bool>>> {
     if view.focus.is_none() && view.ignore.is_none() {
         return Ok(None);
     }

@@ -29,6 +29,14 @@ pub struct Series {
     pub cells: Vec<Cell>,
 }
 
+impl Series {
+    /// The time of all columns, ns since the Unix epoch.
+    pub fn time(&self) -> Range<u64> {
+        let width = self.step.saturating_mul(self.columns as u64);
+        self.start..self.start.saturating_add(width)
+    }
+}
+
 /// What one process comes to in one column of a [`Series`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cell {
@@ -95,8 +103,7 @@ impl Columns {
 
     /// The time of all columns; of whole steps if they are coarse.
     pub fn time(&self) -> Range<u64> {
-        let Series { start, step, columns, .. } = self.series;
-        let end = start.saturating_add(step.saturating_mul(columns as u64));
+        let Range { start, end } = self.series.time();
         start..if self.is_coarse() { end } else { self.end }
     }
 

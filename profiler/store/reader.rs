@@ -22,7 +22,7 @@ use super::{
     recording::{Part, Recording},
     rollup::Entry,
 };
-use crate::model::{Detail, Free, Info, Profile, Sample, SourceInfo, Stats, Tables, View};
+use crate::model::{Detail, Free, Info, Measure, Profile, Sample, SourceInfo, Stats, Tables, View};
 
 /// Bytes of names that are kept in memory; recordings that no question touches are forgotten
 /// first, and beyond that the oldest are left out.
@@ -211,14 +211,18 @@ impl Store {
         sources.into_values().collect()
     }
 
-    /// The source called `name`, or the first one.
+    /// The source called `name`; where none is named `cpu`, or the first one.
     ///
     /// # Errors
     /// There is no such source.
     pub fn source(&self, name: Option<&str>) -> Result<SourceInfo> {
         let sources = self.sources();
-        let wanted = |source: &&SourceInfo| name.is_none_or(|name| source.name == name);
-        if let Some(source) = sources.iter().find(wanted) {
+        let named = |name: &str| sources.iter().find(|source| source.name == name);
+        let found = match name {
+            Some(name) => named(name),
+            None => named("cpu").or(sources.first()),
+        };
+        if let Some(source) = found {
             return Ok(source.clone());
         }
         match name {
@@ -389,26 +393,51 @@ impl Store {
     /// There is no such source or type of value, or the view's time ends before it begins.
     pub fn profile(&mut self, view: &View, detail: Detail) -> Result<Profile> {
         let source = self.source(view.source.as_deref())?;
-        view.check_value_type(&source)?;
-        let info = self.info();
+        let measure = view.measure(&source)?;
         let whole = self.time();
         let time = view.range(whole.start, whole.end)?;
-        let mut sum = Sum::new(detail);
-        if detail.time || detail.cpu {
-            self.samples(&source.name, &time, &mut |sample| {
-                sum.add(Sample { time: sample.time - whole.start, ..sample });
-            });
-        } else {
+        let since_start = |sample: Sample| Sample { time: sample.time - whole.start, ..sample };
+        // Of what is in use, nobody knows on which CPU it was taken.
+        let mut sum = Sum::new(Detail { cpu: detail.cpu && !source.held, ..detail });
+        let (mut in_use, mut frees) = (Sum::new(Detail::default()), Vec::new());
+        let taken = !measure.in_use || detail.time || detail.both;
+        if taken && (detail.time || detail.cpu && !source.held) {
+            self.samples(&source.name, &time, &mut |sample| sum.add(since_start(sample)));
+        } else if taken {
             self.sums(&source.name, &time).iter().for_each(|entry| sum.add(entry.sample()));
         }
+        if source.held && detail.time {
+            self.frees(&source.name, &time, &mut |free| {
+                let born = free.born.saturating_sub(whole.start);
+                frees.push(Free { sample: since_start(free.sample), born });
+            });
+            frees.sort_by_key(|free| free.sample.time);
+        }
+        let older = view.older.unwrap_or_default();
+        if source.held && (!taken || detail.both) {
+            let entries = self.in_use(&source.name, time.end, older);
+            let sum = if taken { &mut in_use } else { &mut sum };
+            entries.iter().for_each(|entry| sum.add(entry.sample()));
+        }
+        // What is in use is so since its recording began, whatever the view's start.
+        let from = match self.in_use_since(&source.name, time.end) {
+            Some(start) if !taken => start,
+            _ => time.start,
+        };
+        let others = self.sources().into_iter().map(|other| other.name);
         let mut profile = Profile {
-            from: time.start - whole.start,
-            to: time.end - whole.start,
+            info: self.info(),
             // Of a stretch without anything, what there is elsewhere tells more than nothing.
             stats: self.stats(&source.name, if time.is_empty() { &whole } else { &time }),
+            others: others.filter(|other| *other != source.name).collect(),
+            measure: Measure { in_use: !taken, ..measure },
+            older,
+            from: from - whole.start,
+            to: time.end - whole.start,
             tables: Arc::clone(&self.tables),
             samples: sum.finish(),
-            info,
+            in_use: in_use.finish(),
+            frees,
             source,
         };
         view.narrow(&mut profile);

@@ -7,14 +7,15 @@ use web::{Answer, Reason, Refusal};
 
 use super::{
     JSON, broken,
-    data::Data,
+    data::{Asked, Data},
     invalid, refusal,
     words::{Base, Words},
 };
 use crate::{
-    model::{SourceInfo, View},
+    model::{Measure, SourceInfo, View},
     output,
-    query::{self, Gather, Lane, Lens, Mark, Points, Weights},
+    query::{self, Gather, Lane, Lens, Mark, Points, Shown, Weights},
+    store::{Series, Store},
 };
 
 /// How many boxes of a flame graph are drawn by themselves, if not said otherwise.
@@ -30,6 +31,8 @@ const COLUMNS: usize = 600;
 const SERIES: usize = 10;
 /// Samples are read in stretches of so long, ns, so that a question can be given up between two.
 const STRETCH: u64 = 600_000_000_000;
+/// The most of them: two years.
+const STRETCHES: u64 = 100_000;
 /// Time without a recording that is marked as a gap, ns.
 const GAP: u64 = 15_000_000_000;
 /// Marks of a time line; what happened before is not marked.
@@ -87,7 +90,7 @@ impl Question<'_> {
     }
 
     fn stats(&mut self, view: &View) -> Result<Vec<u8>, Refusal> {
-        let (source, time) = self.source(0, view)?;
+        let Subject { source, time, .. } = self.subject(0, view)?;
         let store = self.data.store(0).map_err(broken)?;
         let mut stats = store.stats(&source.name, &time);
         // Counters are of whole recordings, and so is this one. The question makes the store read
@@ -102,36 +105,43 @@ impl Question<'_> {
 
     fn timeline(&mut self, words: &Words) -> Result<Vec<u8>, Refusal> {
         let view = &words.view;
-        let (source, mut time) = self.source(0, view)?;
+        let subject = self.subject(0, view)?;
+        let shown = subject.shown(view);
+        let mut time = subject.time.clone();
         let columns = words.number("columns", COLUMNS, query::COLUMNS_MAX)?;
         let top = words.number("top", SERIES, usize::MAX)?;
         let store = self.data.store(0).map_err(broken)?;
-        let series = store.series(&source.name, &time, columns);
         let mut width = columns;
-        let points = match Points::of_series(&series, store.tables(), view) {
-            Some(points) => {
-                width = series.columns;
-                time = series.start..series.start + series.step * series.columns as u64;
+        let points = match series(store, shown, &time, columns) {
+            Some((points, range)) => {
+                width = range.columns;
+                time = range.time();
                 points
             }
-            None => self.points(&source, view, &time)?,
+            None if shown.measure.in_use => self.in_use(shown, &time)?,
+            None => self.points(shown, &time)?,
         };
         let mut line = query::timeline(&points, &time, width, top);
-        line.unit = query::unit(&source, view);
+        line.unit = subject.unit();
         let store = self.data.store(0).map_err(broken)?;
         line.cpus = store.info().cpus;
-        for other in store.sources().into_iter().filter(|other| other.name != source.name) {
-            let series = store.series(&other.name, &time, columns);
-            let points = Points::of_series(&series, store.tables(), &View::default());
-            let values = points.map(|points| query::lane(&points, &time, width));
+        let view = View::default();
+        for other in store.sources().iter().filter(|other| other.name != subject.source.name) {
+            let measure = view.measure(other).unwrap_or_default();
+            let shown = Shown { view: &view, source: other, measure };
+            let points = series(store, shown, &time, columns);
+            let values = points.map(|(points, _)| query::lane(&points, &time, width));
+            let value_type = measure.value_type(other);
             line.lanes.push(Lane {
-                source: other.name,
+                source: other.name.clone(),
                 kind: "stacks",
-                unit: other.value.unit,
+                value_type: value_type.name,
+                unit: value_type.unit,
+                in_use: measure.in_use,
                 values: values.unwrap_or_default(),
             });
         }
-        line.marks = self.marks(&source, &time)?;
+        line.marks = self.marks(&subject.source, &time)?;
         json(&line)
     }
 
@@ -174,11 +184,16 @@ impl Question<'_> {
     }
 
     fn heatmap(&mut self, view: &View) -> Result<Vec<u8>, Refusal> {
-        let (source, time) = self.source(0, view)?;
-        let shown = query::heatmap_range(&time);
-        let points = self.points(&source, view, &(time.start.max(shown.start)..time.end))?;
-        let mut map = query::heatmap(&points, &shown);
-        map.unit = query::unit(&source, view);
+        let subject = self.subject(0, view)?;
+        let time = &subject.time;
+        let seconds = query::heatmap_range(time);
+        let part = time.start.max(seconds.start)..time.end;
+        let points = match subject.measure.in_use {
+            true => self.born(subject.shown(view), &part)?,
+            false => self.points(subject.shown(view), &part)?,
+        };
+        let mut map = query::heatmap(&points, &seconds);
+        map.unit = subject.unit();
         json(&map)
     }
 
@@ -219,8 +234,7 @@ impl Question<'_> {
         let limit = words.number("limit", VALUES, VALUES_MAX)?;
         let label = words.label()?;
         let view = View { by: Some(label), ..words.view.clone() };
-        let (source, time) = self.source(0, &view)?;
-        let weights = self.data.weights(0, &source, &view, &time, self.until)?;
+        let weights = self.sums(0, &view)?.1;
         json(&query::labels(&weights, label, limit))
     }
 
@@ -239,14 +253,14 @@ impl Question<'_> {
                 return Err(invalid(words));
             }
         };
-        let (source, _) = self.source(0, &words.view)?;
+        let Subject { source, .. } = self.subject(0, &words.view)?;
         let store = self.data.store(0).map_err(broken)?;
         let nothing = || Refusal::new(Reason::Missing, "no samples match what was asked for");
         if store.sources().is_empty() {
             return Err(nothing());
         }
         let profile = store.profile(&words.view, output.detail()).map_err(broken)?;
-        if profile.samples.is_empty() {
+        if profile.samples.is_empty() && profile.in_use.is_empty() {
             return Err(nothing());
         }
         let mut bytes = Vec::new();
@@ -254,9 +268,8 @@ impl Question<'_> {
         Ok(Answer { content, bytes, file: Some(format!("{}.{end}", source.name)) })
     }
 
-    /// The source and the time of a view. Where nothing was recorded yet, a view of nothing is no
-    /// error.
-    fn source(&mut self, which: usize, view: &View) -> Result<(SourceInfo, Range<u64>), Refusal> {
+    /// What a view is of. Where nothing was recorded yet, a view of nothing is no error.
+    fn subject(&mut self, which: usize, view: &View) -> Result<Subject, Refusal> {
         let store = self.data.store(which).map_err(broken)?;
         let source = match (&view.source, store.sources().is_empty()) {
             (None, true) => SourceInfo::default(),
@@ -264,23 +277,17 @@ impl Question<'_> {
                 .source(name.as_deref())
                 .map_err(|error| Refusal::new(Reason::Missing, format!("{error:#}")))?,
         };
-        if let Some(wanted) = &view.value_type
-            && *wanted != source.value.name
-            && !query::in_samples(view)
-        {
-            let words = format!("no type {wanted:?}; there is: samples, {}", source.value.name);
-            return Err(invalid(words));
-        }
-        let time = self.data.range(which, view);
-        Ok((source, time.map_err(|error| invalid(format!("{error:#}")))?))
+        let wrong = |error: anyhow::Error| invalid(format!("{error:#}"));
+        let measure = view.measure(&source).map_err(wrong)?;
+        let time = self.data.range(which, view).map_err(wrong)?;
+        Ok(Subject { source, measure, time })
     }
 
     /// What the view shows, and its base.
     fn weights(&mut self, words: &Words) -> Result<Compared, Refusal> {
-        let (source, time) = self.source(0, &words.view)?;
-        let now = self.data.weights(0, &source, &words.view, &time, self.until)?;
+        let (subject, now) = self.sums(0, &words.view)?;
         let base = words.base.as_ref().map(|base| self.base(base)).transpose()?;
-        Ok((query::unit(&source, &words.view), now, base))
+        Ok((subject.unit(), now, base))
     }
 
     fn base(&mut self, base: &Base) -> Result<Arc<Weights>, Refusal> {
@@ -289,36 +296,151 @@ impl Question<'_> {
             let words = "there is no other recording to compare with; rprof web NEW --base OLD";
             return Err(invalid(words));
         }
-        let (source, time) = self.source(which, &base.view)?;
-        self.data.weights(which, &source, &base.view, &time, self.until)
+        Ok(self.sums(which, &base.view)?.1)
     }
 
-    /// What a view shows of the samples of a stretch of time, one by one.
-    fn points(
-        &mut self,
-        source: &SourceInfo,
-        view: &View,
-        time: &Range<u64>,
-    ) -> Result<Points, Refusal> {
+    fn sums(&mut self, which: usize, view: &View) -> Result<(Subject, Arc<Weights>), Refusal> {
+        let subject = self.subject(which, view)?;
+        let (shown, time) = (subject.shown(view), &subject.time);
+        let sums = self.data.weights(Asked { which, shown, time, until: self.until })?;
+        Ok((subject, sums))
+    }
+
+    /// What is shown of the samples of a stretch of time, one by one.
+    fn points(&mut self, shown: Shown<'_>, time: &Range<u64>) -> Result<Points, Refusal> {
         let mut samples = Vec::new();
-        let mut start = time.start;
-        while start < time.end {
-            if Instant::now() > self.until {
-                return Err(refusal(query::Error::TooLong));
-            }
-            let end = start.saturating_add(STRETCH).min(time.end);
-            let read =
-                self.data.samples(0, source, &(start..end), &mut |sample| samples.push(sample));
-            read.map_err(broken)?;
-            start = end;
+        for part in self.stretches(time)? {
+            timely(self.until)?;
+            let read = &mut |sample| samples.push(sample);
+            self.data.samples(0, &shown.source.name, &part, read).map_err(broken)?;
         }
-        self.data.names();
-        let Some((part, names)) = self.data.part(0) else { return Err(gone()) };
-        let lens = Lens::new(part, names, view, self.until).map_err(refusal)?;
-        let mut gather = Gather::new(lens);
+        let mut gather = Gather::new(self.lens(shown)?);
         samples.iter().for_each(|sample| gather.add(sample));
         Ok(gather.finish())
     }
+
+    /// What is in use in a stretch of time, as that changes. What is taken counts from the age on
+    /// that the view asks for, unless it was freed before.
+    fn in_use(&mut self, shown: Shown<'_>, time: &Range<u64>) -> Result<Points, Refusal> {
+        let (source, older) = (&shown.source.name, shown.view.older.unwrap_or_default());
+        let store = self.data.store(0).map_err(broken)?;
+        let first = store.in_use_since(source, time.start.max(1)).unwrap_or(time.start);
+        let starts = store.spans().into_iter().map(|span| span.time.start);
+        let mut starts: Vec<u64> = starts.filter(|at| (first + 1..time.end).contains(at)).collect();
+        starts.insert(0, first);
+        starts.push(time.end);
+        let mut read = Vec::new();
+        for recording in starts.windows(2) {
+            let (mut samples, mut frees) = (Vec::new(), Vec::new());
+            for part in self.stretches(&(recording[0]..recording[1]))? {
+                timely(self.until)?;
+                self.data
+                    .samples(0, source, &part, &mut |one| samples.push(one))
+                    .map_err(broken)?;
+                self.data.frees(0, source, &part, &mut |one| frees.push(one)).map_err(broken)?;
+            }
+            read.push((recording[1], samples, frees));
+        }
+        let mut gather = Gather::in_use(self.lens(shown)?);
+        for (end, samples, frees) in read {
+            for mut sample in samples {
+                sample.time = sample.time.saturating_add(older);
+                if sample.time < end {
+                    gather.add(&sample);
+                }
+            }
+            for free in frees {
+                let of_age = free.born.saturating_add(older);
+                if of_age < end {
+                    gather.free(&free, free.sample.time.max(of_age));
+                }
+            }
+            if end < time.end {
+                gather.forget(end);
+            }
+        }
+        Ok(gather.finish())
+    }
+
+    /// What is in use at the end of a stretch of time, by when it was taken within it.
+    fn born(&mut self, shown: Shown<'_>, time: &Range<u64>) -> Result<Points, Refusal> {
+        let (source, older) = (&shown.source.name, shown.view.older.unwrap_or_default());
+        let store = self.data.store(0).map_err(broken)?;
+        let since = store.in_use_since(source, time.end).unwrap_or(time.end);
+        let taken = time.start.max(since)..time.end.saturating_sub(older);
+        let (mut samples, mut frees) = (Vec::new(), Vec::new());
+        for part in self.stretches(&(taken.start..time.end))? {
+            timely(self.until)?;
+            self.data.samples(0, source, &part, &mut |one| samples.push(one)).map_err(broken)?;
+            self.data.frees(0, source, &part, &mut |one| frees.push(one)).map_err(broken)?;
+        }
+        let mut gather = Gather::in_use(self.lens(shown)?);
+        let samples = samples.iter().filter(|sample| taken.contains(&sample.time));
+        samples.for_each(|sample| gather.add(sample));
+        let frees = frees.iter().filter(|free| taken.contains(&free.born));
+        frees.for_each(|free| gather.free(free, free.born));
+        Ok(gather.finish())
+    }
+
+    /// A stretch of time in parts, so that a question can be given up between two.
+    fn stretches(&self, time: &Range<u64>) -> Result<Vec<Range<u64>>, Refusal> {
+        let count = time.end.saturating_sub(time.start).div_ceil(STRETCH);
+        if count > STRETCHES {
+            return Err(refusal(query::Error::TooLong));
+        }
+        let part = |index: u64| {
+            let start = time.start + index * STRETCH;
+            start..(start + STRETCH).min(time.end)
+        };
+        Ok((0..count).map(part).collect())
+    }
+
+    /// What shows what the store's last answers have.
+    fn lens<'a>(&'a mut self, shown: Shown<'a>) -> Result<Lens<'a>, Refusal> {
+        self.data.names();
+        let Some((part, names)) = self.data.part(0) else { return Err(gone()) };
+        Lens::new(part, names, shown, self.until).map_err(refusal)
+    }
+}
+
+/// What a view is of.
+struct Subject {
+    source: SourceInfo,
+    measure: Measure,
+    time: Range<u64>,
+}
+
+impl Subject {
+    fn shown<'a>(&'a self, view: &'a View) -> Shown<'a> {
+        Shown { view, source: &self.source, measure: self.measure }
+    }
+
+    fn unit(&self) -> String {
+        self.measure.value_type(&self.source).unit
+    }
+}
+
+/// What is shown of a time in columns, as far as series know it, and the columns.
+fn series(
+    store: &mut Store,
+    shown: Shown<'_>,
+    time: &Range<u64>,
+    columns: usize,
+) -> Option<(Points, Series)> {
+    let source = &shown.source.name;
+    let (points, mut series) = if shown.measure.in_use {
+        let series = store.in_use_series(source, time, columns);
+        (Points::in_use(&series, store.tables(), shown), series.taken)
+    } else {
+        let series = store.series(source, time, columns);
+        (Points::of_series(&series, store.tables(), shown), series)
+    };
+    series.cells = Vec::new();
+    Some((points?, series))
+}
+
+fn timely(until: Instant) -> Result<(), Refusal> {
+    if Instant::now() < until { Ok(()) } else { Err(refusal(query::Error::TooLong)) }
 }
 
 /// The unit of values, what a view shows, and its base.

@@ -16,8 +16,8 @@ use web::Refusal;
 
 use super::{broken, refusal};
 use crate::{
-    model::{Sample, SourceInfo, View},
-    query::{Mapping, Names, Part, Scratch, Weights},
+    model::{Free, Sample, View},
+    query::{Mapping, Names, Part, Scratch, Shown, Weights},
     store::{Store, partial_path},
 };
 
@@ -47,6 +47,19 @@ pub struct Data {
     /// What views come to; those that were asked for last come last.
     answers: Vec<(Key, Arc<Weights>)>,
     hours: Vec<(Key, Arc<Weights>)>,
+}
+
+/// What is asked of a store.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Which of the stores.
+    pub which: usize,
+    /// What of its samples.
+    pub shown: Shown<'a>,
+    /// Of which time, ns since the Unix epoch.
+    pub time: &'a Range<u64>,
+    /// When the answer is of no use any more.
+    pub until: Instant,
 }
 
 /// What was summed up.
@@ -123,34 +136,29 @@ impl Data {
         }
     }
 
-    /// What `view` shows of `source` in `time`, ns since the Unix epoch.
+    /// What is shown of the samples of a time, added up.
     ///
     /// # Errors
-    /// The store cannot be read, or it is `until` already.
-    pub fn weights(
-        &mut self,
-        which: usize,
-        source: &SourceInfo,
-        view: &View,
-        time: &Range<u64>,
-        until: Instant,
-    ) -> Result<Arc<Weights>, Refusal> {
+    /// The store cannot be read, or it is too late already.
+    pub fn weights(&mut self, asked: Asked<'_>) -> Result<Arc<Weights>, Refusal> {
+        let Asked { which, shown, time, .. } = asked;
         self.store(which).map_err(broken)?;
         let open = &self.stores[which];
         let state = Some(open.state());
-        let what = format!("{which} {} {} {} {}", open.opened, self.made, source.name, words(view));
+        let what = format!("{which} {} {} {}", open.opened, self.made, words(shown));
         let key = Key { time: time.clone(), what, state };
         if let Some(found) = take(&mut self.answers, &key) {
             return Ok(found);
         }
         let (first, last) = (time.start.div_ceil(HOUR) * HOUR, time.end / HOUR * HOUR);
-        let weights = if last.saturating_sub(first) < 2 * HOUR {
-            Arc::new(self.read(which, source, view, time, until)?)
+        // What is in use at the end of the time is no sum of what was at the end of its hours.
+        let weights = if last.saturating_sub(first) < 2 * HOUR || shown.measure.in_use {
+            Arc::new(self.read(asked)?)
         } else {
             let mut parts = Vec::new();
             let hours = (first..last).step_by(HOUR as usize).map(|hour| hour..hour + HOUR);
             for part in once(time.start..first).chain(hours).chain(once(last..time.end)) {
-                parts.push(self.hour(which, source, view, &part, &key, until)?);
+                parts.push(self.hour(Asked { time: &part, ..asked }, &key)?);
             }
             let parts: Vec<&Weights> = parts.iter().map(Arc::as_ref).collect();
             Arc::new(Weights::sum(&parts, &self.names, &mut self.scratch))
@@ -162,16 +170,9 @@ impl Data {
     }
 
     /// The same of a part of the time that `key` is about: from memory, if it is a whole hour.
-    fn hour(
-        &mut self,
-        which: usize,
-        source: &SourceInfo,
-        view: &View,
-        time: &Range<u64>,
-        key: &Key,
-        until: Instant,
-    ) -> Result<Arc<Weights>, Refusal> {
-        let store = self.store(which).map_err(broken)?;
+    fn hour(&mut self, asked: Asked<'_>, key: &Key) -> Result<Arc<Weights>, Refusal> {
+        let time = asked.time;
+        let store = self.store(asked.which).map_err(broken)?;
         let over = store.time().end > time.end.saturating_add(LATE)
             || store.spans().iter().all(|span| span.complete);
         let is_whole = over && time.end - time.start == HOUR;
@@ -179,7 +180,7 @@ impl Data {
         if let Some(found) = is_whole.then(|| take(&mut self.hours, &key)).flatten() {
             return Ok(found);
         }
-        let weights = Arc::new(self.read(which, source, view, time, until)?);
+        let weights = Arc::new(self.read(asked)?);
         if is_whole {
             self.hours.push((key, weights.clone()));
             let held = |hours: &[(Key, Arc<Weights>)]| hours.iter().map(|(_, one)| one.len()).sum();
@@ -191,27 +192,26 @@ impl Data {
         Ok(weights)
     }
 
-    fn read(
-        &mut self,
-        which: usize,
-        source: &SourceInfo,
-        view: &View,
-        time: &Range<u64>,
-        until: Instant,
-    ) -> Result<Weights, Refusal> {
+    fn read(&mut self, asked: Asked<'_>) -> Result<Weights, Refusal> {
+        let Asked { which, shown, time, until } = asked;
+        let store = self.store(which).map_err(broken)?;
         let entries = match time.is_empty() {
             true => Vec::new(),
-            false => self.store(which).map_err(broken)?.sums(&source.name, time),
+            false if shown.measure.in_use => {
+                let older = shown.view.older.unwrap_or_default();
+                store.in_use(&shown.source.name, time.end, older)
+            }
+            false => store.sums(&shown.source.name, time),
         };
         self.names();
         let open = &self.stores[which];
         let Some(store) = &open.store else { return Ok(Weights::default()) };
         let part = Part { tables: store.tables(), mapping: &open.mapping };
         let scratch = &mut self.scratch;
-        Weights::gather(part, &entries, &self.names, view, until, scratch).map_err(refusal)
+        Weights::gather(part, &entries, &self.names, shown, until, scratch).map_err(refusal)
     }
 
-    /// Gives the samples of `source` in `time` to `each`, with what their numbers lead to. Their
+    /// Gives the samples of a source in `time` to `each`, with what their numbers lead to. Their
     /// times are ns since the Unix epoch.
     ///
     /// # Errors
@@ -219,11 +219,26 @@ impl Data {
     pub fn samples(
         &mut self,
         which: usize,
-        source: &SourceInfo,
+        source: &str,
         time: &Range<u64>,
         each: &mut dyn FnMut(Sample),
     ) -> Result<()> {
-        self.store(which)?.samples(&source.name, time, each);
+        self.store(which)?.samples(source, time, each);
+        Ok(())
+    }
+
+    /// The same of what was freed.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn frees(
+        &mut self,
+        which: usize,
+        source: &str,
+        time: &Range<u64>,
+        each: &mut dyn FnMut(Free),
+    ) -> Result<()> {
+        self.store(which)?.frees(source, time, each);
         Ok(())
     }
 
@@ -268,12 +283,14 @@ fn take(answers: &mut Vec<(Key, Arc<Weights>)>, key: &Key) -> Option<Arc<Weights
     Some(weights)
 }
 
-/// All of a view that the sums of a time depend on.
-fn words(view: &View) -> String {
+/// All of what is shown that the sums of a time depend on.
+fn words(shown: Shown<'_>) -> String {
     let pattern = |pattern: &Option<regex::Regex>| pattern.as_ref().map(|one| one.to_string());
+    let Shown { view, source, measure } = shown;
     let patterns = [pattern(&view.focus), pattern(&view.ignore)];
-    let View { value_type, pids, comm, only, by, .. } = view;
-    format!("{value_type:?} {pids:?} {comm:?} {only:?} {patterns:?} {by:?}")
+    let View { older, pids, comm, only, by, .. } = view;
+    let source = &source.name;
+    format!("{source} {measure:?} {older:?} {pids:?} {comm:?} {only:?} {patterns:?} {by:?}")
 }
 
 impl Open {

@@ -4,7 +4,7 @@ use regex::{Regex, RegexBuilder};
 use web::{Reason, Refusal};
 
 use crate::{
-    model::{Label, Moment, Only, View, parse_by},
+    model::{Label, Moment, Only, View, parse_by, parse_span},
     nearest::nearest,
 };
 
@@ -14,8 +14,10 @@ const PATTERN: usize = 1000;
 const PROGRAM: usize = 512 << 10;
 
 /// Words that say a view.
-const VIEW: [&str; 11] =
-    ["source", "type", "from", "to", "pid", "comm", "only", "focus", "ignore", "by", "inverted"];
+const VIEW: [&str; 12] = [
+    "source", "type", "older", "from", "to", "pid", "comm", "only", "focus", "ignore", "by",
+    "inverted",
+];
 /// Words that say what to compare it with.
 const BASE: [&str; 3] = ["base", "base_from", "base_to"];
 
@@ -104,6 +106,10 @@ fn read_view(view: &mut View, name: &str, value: &str) -> Result<(), Refusal> {
     match name {
         "source" => view.source = Some(value.to_owned()),
         "type" => view.value_type = Some(value.to_owned()),
+        "older" => {
+            let older = parse_span(value).map_err(wrong)?;
+            view.older = Some(older.as_nanos().min(u64::MAX.into()) as u64);
+        }
         "from" => view.from = Some(moment(value)?),
         "to" => view.to = Some(moment(value)?),
         "pid" => {
@@ -174,12 +180,14 @@ mod tests {
                 ("inverted", "true"),
                 ("limit", "5"),
                 ("comm", ""),
+                ("older", "5m"),
             ],
             &["limit"],
         )
         .unwrap();
         assert_eq!(words.view.from, Some(Moment::AfterStart(10_000_000_000)));
         assert_eq!(words.view.to, Some(Moment::BeforeEnd(3_600_000_000_000)));
+        assert_eq!(words.view.older, Some(300_000_000_000));
         assert_eq!(words.view.pids, [1, 2, 3]);
         assert_eq!(words.view.only.len(), 2);
         assert!(words.view.comm.is_none() && words.view.by.is_none() && words.view.inverted);
@@ -203,6 +211,7 @@ mod tests {
         for (name, value, part) in [
             ("form", "1s", "from"),
             ("from", "noon", "not a time"),
+            ("older", "long", "not a time"),
             ("pid", "1,x", "process id"),
             ("only", "unit", "LABEL=VALUE"),
             ("focus", "(", "pattern"),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range, path::Path, time::Duration};
 
 use rprof::{
     model::{
-        Binary, EMPTY_STACK, Frame, FrameKind, Function, Info, Label, Line, Process, Sample,
+        Binary, EMPTY_STACK, Frame, FrameKind, Free, Function, Info, Label, Line, Process, Sample,
         SourceInfo, Stats, Tables, Thread, ValueType,
     },
     store::{Entry, Folder, Limits, SourceState, Store, Writer},
@@ -27,6 +27,7 @@ pub struct Taken {
     pub thread: u32,
     /// Of functions `stack / 8` and `stack`, one called by the other.
     pub stack: u32,
+    pub count: u64,
     pub value: u64,
 }
 
@@ -46,7 +47,7 @@ pub fn sums<'a>(samples: impl IntoIterator<Item = &'a Taken>) -> Sums {
     let mut sums = Sums::new();
     for sample in samples {
         let sum = sums.entry(sample.key()).or_default();
-        *sum = (sum.0 + 1, sum.1 + sample.value);
+        *sum = (sum.0 + sample.count, sum.1 + sample.value);
     }
     sums
 }
@@ -54,6 +55,11 @@ pub fn sums<'a>(samples: impl IntoIterator<Item = &'a Taken>) -> Sums {
 /// What a store says that samples add up to.
 pub fn sums_of(store: &mut Store, time: &Range<u64>) -> Sums {
     let entries = store.sums("cpu", time);
+    by_name(store, entries)
+}
+
+/// Entries by what they are.
+pub fn by_name(store: &Store, entries: Vec<Entry>) -> Sums {
     let mut sums = Sums::new();
     for Entry { thread, stack, count, value } in entries {
         let sum = sums.entry(key(store.tables(), thread, stack)).or_default();
@@ -98,18 +104,55 @@ impl Agent {
         }
     }
 
+    /// One that records memory.
+    pub fn of_heap(folder: &Folder, start: u64) -> Self {
+        let source = SourceInfo {
+            name: "heap".into(),
+            event: "malloc".into(),
+            period: 512 << 10,
+            count: ValueType::new("alloc_objects", "count"),
+            value: ValueType::new("alloc_space", "bytes"),
+            held: true,
+            ..SourceInfo::default()
+        };
+        Self { source, ..Self::begin(folder, start) }
+    }
+
     /// Writes samples at a time, ns since the Unix epoch.
     pub fn commit(&mut self, at: u64, taken: &[Taken]) -> anyhow::Result<()> {
-        self.write(at, taken, false)
+        self.commit_held(at, taken, &[])
+    }
+
+    /// The same, and what was freed: as it was taken, and when it was freed in units of [`GRID`].
+    pub fn commit_held(
+        &mut self,
+        at: u64,
+        taken: &[Taken],
+        freed: &[(Taken, u64)],
+    ) -> anyhow::Result<()> {
+        self.write(at, taken, freed, false)
     }
 
     pub fn finish(mut self, at: u64) {
-        self.write(at, &[], true).unwrap();
+        self.write(at, &[], &[], true).unwrap();
         self.writer.take().unwrap().finish().unwrap();
     }
 
-    fn write(&mut self, at: u64, taken: &[Taken], complete: bool) -> anyhow::Result<()> {
+    fn write(
+        &mut self,
+        at: u64,
+        taken: &[Taken],
+        freed: &[(Taken, u64)],
+        complete: bool,
+    ) -> anyhow::Result<()> {
         let mut samples: Vec<Sample> = taken.iter().map(|taken| self.sample(taken)).collect();
+        let mut frees: Vec<Free> = (freed.iter())
+            .map(|(taken, freed)| {
+                let sample = self.sample(taken);
+                let time = freed * GRID - self.info.start;
+                Free { sample: Sample { time, ..sample }, born: sample.time }
+            })
+            .collect();
         self.stats.samples += taken.len() as u64;
         (self.info.duration, self.info.complete) = (at - self.info.start, complete);
         let named: Vec<u32> = (self.named as u32..self.tables.frames.len() as u32).collect();
@@ -118,7 +161,7 @@ impl Agent {
             info: &self.source,
             stats: &self.stats,
             samples: &mut samples,
-            frees: &mut Vec::new(),
+            frees: &mut frees,
         };
         self.writer.as_mut().unwrap().commit(&self.info, &mut [state], &self.tables, &named)
     }
@@ -144,7 +187,7 @@ impl Agent {
         let stack = self.tables.stacks.push(EMPTY_STACK, caller);
         let stack = self.tables.stacks.push(stack, leaf);
         let time = taken.time * GRID - self.info.start;
-        Sample { time, cpu: taken.cpu, thread, stack, count: 1, value: taken.value }
+        Sample { time, cpu: taken.cpu, thread, stack, count: taken.count, value: taken.value }
     }
 
     fn frame(&mut self, function: u32) -> u32 {
@@ -193,6 +236,7 @@ impl Random {
             cpu: self.below(3) as u32,
             thread: self.below(9) as u32,
             stack: (low * high) as u32,
+            count: 1,
             value: S / 19 * (1 + self.below(2)),
         }
     }

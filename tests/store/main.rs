@@ -9,6 +9,7 @@ mod common;
 mod clock;
 mod damage;
 mod day;
+mod held;
 mod made;
 mod reader;
 mod whole;

@@ -213,7 +213,7 @@ fn a_diff_of_equals_is_empty() {
     write(&[plan], place.path(), |_| {});
     let mut store = Store::open(place.path()).unwrap();
     let mut profile = || store.profile(&View::default(), Detail::default()).unwrap();
-    let diff = output::diff(&profile(), &profile(), &View::default()).unwrap();
+    let diff = output::diff(&profile(), &profile(), None, &View::default()).unwrap();
     let mut bytes = Vec::new();
     diff.write_json(&mut bytes).unwrap();
     let diff: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
