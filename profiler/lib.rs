@@ -14,6 +14,8 @@ pub mod target;
 
 pub mod sources;
 
+pub mod shim;
+
 pub mod usdt;
 
 pub mod bpf;
