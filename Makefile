@@ -26,7 +26,7 @@ build:
 test:
 	@scripts/setup test
 	cargo fmt --all --check
-	clang-format --dry-run -Werror $(wildcard bpf/*.[ch] bench/*.c)
+	clang-format --dry-run -Werror $(wildcard bpf/*.[ch] bench/*.c shim/*.[ch])
 	shellcheck scripts/* .ci/run tests/kernels/run
 	shellcheck -s dash tests/kernels/init
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -58,4 +58,4 @@ kernels: build
 fmt:
 	@scripts/setup test
 	cargo fmt --all
-	clang-format -i $(wildcard bpf/*.[ch] bench/*.c)
+	clang-format -i $(wildcard bpf/*.[ch] bench/*.c shim/*.[ch])

@@ -1,4 +1,5 @@
-//! Compiles each `bpf/NAME.bpf.c` to `OUT_DIR/NAME.skel.rs`, and does nothing else.
+//! Compiles each `bpf/NAME.bpf.c` to `OUT_DIR/NAME.skel.rs`, and the preload shim to
+//! `OUT_DIR/shim.so`.
 
 use std::{env, error::Error, fs, path::Path};
 
@@ -6,6 +7,11 @@ use libbpf_cargo::SkeletonBuilder;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var("OUT_DIR")?;
+    skeletons(Path::new(&out))?;
+    shim(&Path::new(&out).join("shim.so"))
+}
+
+fn skeletons(out: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=bpf");
     for entry in fs::read_dir("bpf")? {
         let path = entry?.path();
@@ -14,7 +20,33 @@ fn main() -> Result<(), Box<dyn Error>> {
         SkeletonBuilder::new()
             .source(&path)
             .clang_args(["-Ibpf", "-Wall", "-Werror"])
-            .build_and_generate(Path::new(&out).join(format!("{source}.skel.rs")))?;
+            .build_and_generate(out.join(format!("{source}.skel.rs")))?;
+    }
+    Ok(())
+}
+
+/// It is loaded into programs of any libc, so it is linked to none.
+fn shim(out: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=shim");
+    let mut build = cc::Build::new();
+    build
+        .opt_level(2)
+        .debug(false)
+        .pic(true)
+        .warnings(true)
+        .extra_warnings(true)
+        .warnings_into_errors(true)
+        .flag_if_supported("-fno-reorder-blocks-and-partition");
+    let status = build
+        .get_compiler()
+        .to_command()
+        .args(["-std=gnu11", "-ffreestanding", "-fno-stack-protector", "-fvisibility=hidden"])
+        .args(["-ftls-model=initial-exec", "-shared", "-nostdlib", "-Wl,-z,now,-z,relro"])
+        .args(["-Wl,-z,noexecstack,--build-id,--hash-style=both", "shim/heap.c", "-o"])
+        .arg(out)
+        .status()?;
+    if !status.success() {
+        return Err("cannot compile shim/heap.c".into());
     }
     Ok(())
 }

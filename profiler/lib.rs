@@ -14,6 +14,10 @@ pub mod target;
 
 pub mod sources;
 
+pub mod shim;
+
+pub mod usdt;
+
 pub mod bpf;
 
 pub mod collector;

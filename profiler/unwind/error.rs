@@ -64,7 +64,7 @@ impl From<io::Error> for Error {
 }
 
 /// `Err(TooBig)` when `found` is over `limit`.
-pub(super) fn bound(what: &'static str, found: u64, limit: u64) -> Result<(), Error> {
+pub(crate) fn bound(what: &'static str, found: u64, limit: u64) -> Result<(), Error> {
     if found > limit {
         return Err(Error::TooBig { what, found, limit });
     }

@@ -98,7 +98,7 @@ pub fn bias(segments: &[Segment], start: u64, offset: u64) -> Option<u64> {
 
 /// The addresses that a section takes, and where its bytes are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Section {
+pub(crate) struct Section {
     pub address: u64,
     pub offset: u64,
     pub size: u64,
@@ -185,7 +185,7 @@ impl<'f, F: ReadAt + ?Sized> Image<'f, F> {
     }
 
     /// The section called `name` that has bytes in the file.
-    pub(super) fn section(&self, name: &str) -> Option<Section> {
+    pub(crate) fn section(&self, name: &str) -> Option<Section> {
         let section = self.sections.iter().find(|section| {
             let start = section.sh_name.get(LE) as usize;
             let rest = self.names.get(start..).unwrap_or_default();
@@ -221,10 +221,9 @@ impl<'f, F: ReadAt + ?Sized> Image<'f, F> {
         }
     }
 
-    /// Where the program headers say that `.eh_frame_hdr` is.
-    pub(super) fn frame_header(&self) -> Option<Section> {
-        let program =
-            self.programs.iter().find(|program| program.p_type.get(LE) == elf::PT_GNU_EH_FRAME)?;
+    /// The first part of that kind that the program headers name.
+    pub(crate) fn program(&self, kind: elf::ProgramType) -> Option<Section> {
+        let program = self.programs.iter().find(|program| program.p_type.get(LE) == kind)?;
         Some(Section {
             address: program.p_vaddr.get(LE),
             offset: program.p_offset.get(LE),
@@ -249,7 +248,7 @@ impl<'f, F: ReadAt + ?Sized> Image<'f, F> {
     }
 
     /// The contents of the GNU build-id note.
-    pub(super) fn build_id(&self) -> Option<Vec<u8>> {
+    pub(crate) fn build_id(&self) -> Option<Vec<u8>> {
         let notes = self.programs.iter().filter(|program| program.p_type.get(LE) == elf::PT_NOTE);
         notes.take(MAX_NOTES).find_map(|program| {
             let size = program.p_filesz.get(LE).min(MAX_NOTE);
@@ -270,7 +269,7 @@ impl<'f, F: ReadAt + ?Sized> Image<'f, F> {
     }
 
     /// `size` bytes from `offset` on.
-    pub(super) fn bytes(&self, offset: u64, size: u64) -> Result<Vec<u8>, Error> {
+    pub(crate) fn bytes(&self, offset: u64, size: u64) -> Result<Vec<u8>, Error> {
         self.check_range(offset, size)?;
         let mut bytes = vec![0; size as usize];
         self.file.read_exact_at(&mut bytes, offset)?;
@@ -278,7 +277,7 @@ impl<'f, F: ReadAt + ?Sized> Image<'f, F> {
     }
 
     /// As [`Image::bytes`], aligned for any header, zeros to the next multiple of 8.
-    fn words(&self, offset: u64, size: u64) -> Result<Vec<u64>, Error> {
+    pub(crate) fn words(&self, offset: u64, size: u64) -> Result<Vec<u64>, Error> {
         self.check_range(offset, size)?;
         let mut words = vec![0u64; size.div_ceil(8) as usize];
         let bytes = &mut pod::bytes_of_slice_mut(&mut words)[..size as usize];
@@ -286,7 +285,8 @@ impl<'f, F: ReadAt + ?Sized> Image<'f, F> {
         Ok(words)
     }
 
-    pub(super) fn pods<T: Pod>(&self, offset: u64, count: u64) -> Result<Vec<T>, Error> {
+    /// `count` headers from `offset` on.
+    pub(crate) fn pods<T: Pod>(&self, offset: u64, count: u64) -> Result<Vec<T>, Error> {
         let words = self.words(offset, count.saturating_mul(size_of::<T>() as u64))?;
         pod::slice_from_bytes(pod::bytes_of_slice(&words), count as usize)
             .map(|(items, _)| items.to_vec())

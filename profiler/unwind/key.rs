@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use object::elf;
+
 use super::error::Error;
 use super::hash::Hash;
 use super::image::{Image, ReadAt};
@@ -47,7 +49,7 @@ impl<F: ReadAt + ?Sized> Image<'_, F> {
         hash.bytes(self.program_bytes());
         let section = self.section(".eh_frame");
         let section = section.or_else(|| self.section(".debug_frame"));
-        let section = section.or_else(|| self.frame_header());
+        let section = section.or_else(|| self.program(elf::PT_GNU_EH_FRAME));
         if let Some(section) = section {
             hash.number(section.address);
             hash.number(section.offset);

@@ -59,6 +59,7 @@ mod table;
 mod x86;
 
 pub use error::Error;
+pub(crate) use error::bound;
 pub use facts::Facts;
 pub use image::{Image, ReadAt, Segment, bias};
 pub use key::Key;

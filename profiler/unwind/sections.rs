@@ -55,7 +55,7 @@ pub(super) fn read<F: ReadAt + ?Sized>(
 /// `.eh_frame` of a file without section headers: `.eh_frame_hdr` points at it, nothing says how
 /// long it is, so a terminator has to.
 fn by_header<F: ReadAt + ?Sized>(image: &Image<'_, F>) -> Option<Section> {
-    let section = image.frame_header()?;
+    let section = image.program(object::elf::PT_GNU_EH_FRAME)?;
     let data = image.bytes(section.offset, section.size).ok()?;
     let bases = BaseAddresses::default().set_eh_frame_hdr(section.address);
     let header = EhFrameHdr::new(&data, LittleEndian).parse(&bases, 8).ok()?;

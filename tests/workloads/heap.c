@@ -1,74 +1,134 @@
 /*
- * Leaks known amounts from three functions, among allocations that are freed at once:
- *
- *   heap [MS]     waits for a line on standard input, works for about MS milliseconds, says "done",
- *                 waits for another line, and ends
- *
- * Built with -fno-builtin, or the compiler leaves all of it out.
+ * heap leak [ROUNDS]: leaks 16 MB in blocks of 40 bytes, 32 MB in blocks of 4000 and 20 MB in blocks
+ * of 1 MB, from a function each, among 200,000 blocks of 100 bytes that are freed at once; so many
+ * times. heap threads: blocks of 200 bytes that one thread allocates and another frees, none left.
+ * heap fork: a child frees what its parent allocated, and allocates itself.
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#define ROUNDS 100
-#define SMALL 4194 /* of 40 bytes, each round: 16 MiB in all */
-#define MIDDLE 84  /* of 4,000 bytes: 32 MiB */
-#define LARGE 5    /* rounds to one of 1 MiB: 20 MiB */
-#define CHURN 2000 /* 200,000 in all */
+#define NOINLINE __attribute__((noinline))
+#define MB 1000000
 
-void *kept[ROUNDS * (SMALL + MIDDLE + 1)];
-static int count;
+#define CHURN 200000
 
-__attribute__((noinline)) void leak_small(void)
+static void *volatile keep;
+
+NOINLINE static void leak_small(void)
 {
-	kept[count++] = memset(malloc(40), 1, 40);
+	keep = malloc(40);
 }
 
-__attribute__((noinline)) void leak_middle(void)
+NOINLINE static void leak_middle(void)
 {
-	kept[count++] = calloc(4, 1000);
+	keep = malloc(4000);
 }
 
-__attribute__((noinline)) void leak_large(void)
+NOINLINE static void leak_large(void)
 {
-	kept[count++] = memset(malloc(1 << 20), 1, 1);
+	keep = malloc(MB);
 }
 
-__attribute__((noinline)) void churn(int i)
+NOINLINE static void churn(void)
 {
-	free(memset(malloc(100 + i % 1000), 1, 1));
+	free(keep = malloc(100));
 }
 
-/* Grows where it is, moves, and shrinks: 1 MiB is left. */
-__attribute__((noinline)) void resize(void)
+static void leak(void)
 {
-	char *block = realloc(NULL, 1000);
+	for (int i = 0; i < 16 * MB / 40; i++) {
+		leak_small();
+		if (i % 50 == 0)
+			leak_middle();
+		if (i % 20000 == 0)
+			leak_large();
+		if (i % 2 == 0)
+			churn();
+	}
+}
 
-	for (size_t size = 1000; size < 8 << 20; size *= 2)
-		block = realloc(block, size);
-	kept[count++] = realloc(block, 1 << 20);
+#define THREADS 4
+#define BLOCKS 100000
+#define QUEUE 64
+
+/* Each thread hands its blocks to the next one, which frees them. */
+static _Atomic(void *) queues[THREADS][QUEUE];
+
+static void *pass_on(void *argument)
+{
+	long self = (long)argument;
+	int given = 0, freed = 0;
+
+	while (given < BLOCKS || freed < BLOCKS) {
+		_Atomic(void *) *out = &queues[self][given % QUEUE];
+		_Atomic(void *) *in = &queues[(self + 1) % THREADS][freed % QUEUE];
+		void *block;
+
+		if (given < BLOCKS && !atomic_load(out)) {
+			atomic_store(out, malloc(200));
+			given++;
+		}
+		block = atomic_load(in);
+		if (block) {
+			atomic_store(in, NULL);
+			free(block);
+			freed++;
+		} else if (given == BLOCKS) {
+			usleep(10);
+		}
+	}
+	return NULL;
+}
+
+static void threads(void)
+{
+	pthread_t others[THREADS];
+
+	for (long i = 0; i < THREADS; i++)
+		pthread_create(&others[i], NULL, pass_on, (void *)i);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(others[i], NULL);
+}
+
+#define SHARED 1000
+
+static int family(void)
+{
+	void *blocks[SHARED];
+	int status = 1;
+
+	for (int i = 0; i < SHARED; i++)
+		blocks[i] = malloc(300);
+	if (fork() == 0) {
+		for (int i = 0; i < SHARED; i++)
+			free(blocks[i]);
+		for (int i = 0; i < SHARED; i++)
+			keep = malloc(500);
+		_exit(0);
+	}
+	wait(&status);
+	return status;
 }
 
 int main(int argc, char **argv)
 {
-	int ms = argc > 1 ? atoi(argv[1]) : 1000;
+	const char *what = argc > 1 ? argv[1] : "";
 
-	getchar();
-	for (int round = 0; round < ROUNDS; round++) {
-		for (int i = 0; i < SMALL; i++)
-			leak_small();
-		for (int i = 0; i < MIDDLE; i++)
-			leak_middle();
-		if (round % LARGE == 0)
-			leak_large();
-		for (int i = 0; i < CHURN; i++)
-			churn(i);
-		usleep(ms * 1000 / ROUNDS);
+	if (strcmp(what, "leak") == 0) {
+		for (int round = argc > 2 ? atoi(argv[2]) : 1; round > 0; round--)
+			leak();
+	} else if (strcmp(what, "threads") == 0) {
+		threads();
+	} else if (strcmp(what, "fork") == 0) {
+		return family() != 0;
+	} else {
+		fprintf(stderr, "usage: heap leak|threads|fork\n");
+		return 2;
 	}
-	resize();
-	puts("done");
-	fflush(stdout);
-	getchar();
 	return 0;
 }
