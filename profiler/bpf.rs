@@ -30,6 +30,22 @@ pub mod base {
     include!(concat!(env!("OUT_DIR"), "/base.skel.rs"));
 }
 
+/// Skeletons and types of the sources of kind `events`.
+macro_rules! events {
+    ($($name:ident)*) => {$(
+        #[doc = concat!("Skeleton and types of `bpf/", stringify!($name), ".bpf.c`.")]
+        #[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
+        #[allow(clippy::unwrap_used, clippy::wildcard_imports)]
+        pub mod $name {
+            include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".skel.rs"));
+        }
+    )*};
+}
+events!(exec exit open readline signal tcpstates unlink);
+
+/// What the kernel half of every source of kind `events` shares with us; see `bpf/events.bpf.h`.
+pub use exec::types::{event, event_counters};
+
 /// What the kernel half of every source of kind `stacks` shares with us; see `bpf/stacks.bpf.h`.
 pub use base::types::{counters, file, fingerprint, mapping, process, sample, symbols};
 
@@ -137,6 +153,25 @@ unsafe impl Plain for file {}
 unsafe impl Plain for mapping {}
 // SAFETY: as above.
 unsafe impl Plain for process {}
+
+// SAFETY: as above.
+unsafe impl Plain for event {}
+// SAFETY: as above.
+unsafe impl Plain for event_counters {}
+// SAFETY: as above.
+unsafe impl Plain for exec::types::exec {}
+// SAFETY: as above.
+unsafe impl Plain for exit::types::exit {}
+// SAFETY: as above.
+unsafe impl Plain for open::types::open {}
+// SAFETY: as above.
+unsafe impl Plain for readline::types::readline {}
+// SAFETY: as above.
+unsafe impl Plain for signal::types::signal {}
+// SAFETY: as above.
+unsafe impl Plain for tcpstates::types::tcpstate {}
+// SAFETY: as above.
+unsafe impl Plain for unlink::types::unlink {}
 
 /// The value at the start of `bytes`; none if they are too few.
 pub fn read<T: Plain>(bytes: &[u8]) -> Option<T> {

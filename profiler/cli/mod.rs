@@ -13,11 +13,13 @@ mod args;
 mod confine;
 mod diff;
 mod doctor;
+mod limits;
 mod progress;
 mod read;
 mod record;
 mod run;
 mod signals;
+mod trace;
 mod web;
 
 use std::{
@@ -62,6 +64,7 @@ fn command(command: Command) -> Result<ExitCode> {
     match command {
         Command::Agent(args) => agent::agent(&args),
         Command::Record(args) => record::record(args),
+        Command::Trace(args) => trace::trace(args),
         Command::Flamegraph(args) => read::flamegraph(&args).map(|()| ExitCode::SUCCESS),
         Command::Report(args) => read::report(&args).map(|()| ExitCode::SUCCESS),
         Command::Export(args) => read::export(&args).map(|()| ExitCode::SUCCESS),
