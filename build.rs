@@ -17,8 +17,11 @@ fn skeletons(out: &Path) -> Result<(), Box<dyn Error>> {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Some(source) = name.strip_suffix(".bpf.c") else { continue };
+        // The object gives its name to the types: `OpenSkel` there is already.
+        let object = if source == "open" { "opens" } else { source };
         SkeletonBuilder::new()
             .source(&path)
+            .obj(Path::new(&out).join(format!("{object}.bpf.o")))
             .clang_args(["-Ibpf", "-Wall", "-Werror"])
             .build_and_generate(out.join(format!("{source}.skel.rs")))?;
     }

@@ -9,45 +9,29 @@ use std::{
     ptr,
 };
 
-/// Skeleton and types of `bpf/cpu.bpf.c`.
-#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
-#[allow(clippy::unwrap_used, clippy::wildcard_imports)]
-pub mod cpu {
-    include!(concat!(env!("OUT_DIR"), "/cpu.skel.rs"));
+/// Skeletons and types of `bpf/NAME.bpf.c`.
+macro_rules! skeletons {
+    ($($name:ident)*) => {$(
+        #[doc = concat!("Skeleton and types of `bpf/", stringify!($name), ".bpf.c`.")]
+        #[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
+        #[allow(clippy::unwrap_used, clippy::wildcard_imports)]
+        pub mod $name {
+            include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".skel.rs"));
+        }
+    )*};
 }
+skeletons!(base);
+skeletons!(cpu faults heap kmem);
+skeletons!(exec exit open readline signal tcpstates unlink);
 
-/// Skeleton and types of `bpf/kmem.bpf.c`.
-#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
-#[allow(clippy::unwrap_used, clippy::wildcard_imports)]
-pub mod kmem {
-    include!(concat!(env!("OUT_DIR"), "/kmem.skel.rs"));
-}
+/// What the kernel half of every source of kind `events` shares with us; see `bpf/events.bpf.h`.
+pub use exec::types::{event, event_counters};
 
-/// Skeleton and types of `bpf/faults.bpf.c`.
-#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
-#[allow(clippy::unwrap_used, clippy::wildcard_imports)]
-pub mod faults {
-    include!(concat!(env!("OUT_DIR"), "/faults.skel.rs"));
-}
-
-/// Skeleton and types of `bpf/heap.bpf.c`.
-#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
-#[allow(clippy::unwrap_used, clippy::wildcard_imports)]
-pub mod heap {
-    include!(concat!(env!("OUT_DIR"), "/heap.skel.rs"));
-}
-
-/// Skeleton and types of `bpf/base.bpf.c`.
-#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
-#[allow(clippy::unwrap_used, clippy::wildcard_imports)]
-pub mod base {
-    include!(concat!(env!("OUT_DIR"), "/base.skel.rs"));
-}
-
+/// What the kernel half of every source of kind `stacks` shares with us; see `bpf/stacks.bpf.h`.
 pub use base::types::{
     counters, file, fingerprint, free_record, held_key, mapping, process, sample, symbols,
 };
-/// What the kernel half of every source of kind `stacks` shares with us; see `bpf/stacks.bpf.h`.
+/// Where the code of a process's allocators is; see `bpf/heap.bpf.c`.
 pub use heap::types::allocator_code;
 
 /// The most addresses of one stack (STACK_DEPTH_MAX in `bpf/unwind.bpf.h`).
@@ -166,6 +150,25 @@ unsafe impl Plain for file {}
 unsafe impl Plain for mapping {}
 // SAFETY: as above.
 unsafe impl Plain for process {}
+
+// SAFETY: as above.
+unsafe impl Plain for event {}
+// SAFETY: as above.
+unsafe impl Plain for event_counters {}
+// SAFETY: as above.
+unsafe impl Plain for exec::types::exec {}
+// SAFETY: as above.
+unsafe impl Plain for exit::types::exit {}
+// SAFETY: as above.
+unsafe impl Plain for open::types::open {}
+// SAFETY: as above.
+unsafe impl Plain for readline::types::readline {}
+// SAFETY: as above.
+unsafe impl Plain for signal::types::signal {}
+// SAFETY: as above.
+unsafe impl Plain for tcpstates::types::tcpstate {}
+// SAFETY: as above.
+unsafe impl Plain for unlink::types::unlink {}
 
 /// The value at the start of `bytes`; none if they are too few.
 pub fn read<T: Plain>(bytes: &[u8]) -> Option<T> {

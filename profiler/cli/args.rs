@@ -10,6 +10,7 @@ use regex::Regex;
 use super::memory::MemoryArgs;
 use crate::{
     model::{Label, Moment, Only, View, parse_by, parse_span},
+    sources::signal_number,
     target::{Cgroup, Target},
 };
 
@@ -28,6 +29,8 @@ pub struct Args {
 pub enum Command {
     /// Record until Ctrl-C, for a time, or while a command runs
     Record(RecordArgs),
+    /// Print what happens, a line each: programs, files, signals, connections
+    Trace(TraceArgs),
     /// Draw a flame graph: rprof flamegraph > out.svg
     Flamegraph(FlamegraphArgs),
     /// Print the hottest functions as a table
@@ -79,6 +82,64 @@ pub struct RecordArgs {
     pub command: Vec<OsString>,
     #[command(flatten)]
     pub memory: MemoryArgs,
+    // Last, since its heading holds for all that follows.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+#[derive(Group)]
+pub struct TraceArgs {
+    /// Events: exec, exit, open, unlink, signal, readline, tcpstates; several in the order of time
+    #[arg(value_name = "NAME", value_delimiter = ',', required = true)]
+    pub events: Vec<String>,
+    /// How long, such as 10s, 5m, 2h; else until Ctrl-C or until the target ends
+    #[arg(short, long, value_name = "TIME", value_parser = parse_time)]
+    pub duration: Option<Duration>,
+    /// A JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Only how many there were, at the end
+    #[arg(long, conflicts_with = "json")]
+    pub count: bool,
+    /// Where to; with a COMMAND standard error if not given, else standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Kernel memory for what was not read yet, for each kind of event
+    #[arg(long, value_name = "SIZE", default_value = "8MB", value_parser = parse_size)]
+    pub buffer: u64,
+    /// Only what failed: calls with an error, processes that ended with one
+    #[arg(long, help_heading = "Which events")]
+    pub failed: bool,
+    /// exec: also those that failed
+    #[arg(long, conflicts_with = "failed", help_heading = "Which events")]
+    pub with_failed: bool,
+    /// exit: processes that lived for this at least
+    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = "Which events")]
+    pub min: Option<Duration>,
+    /// signal: these, by name or number
+    #[arg(long = "signal", value_name = "SIGNAL", value_delimiter = ',')]
+    #[arg(value_parser = parse_signal, help_heading = "Which events")]
+    pub signals: Vec<u32>,
+    /// tcpstates: IPv4 only
+    #[arg(short = '4', conflicts_with = "ipv6", help_heading = "Which events")]
+    pub ipv4: bool,
+    /// tcpstates: IPv6 only
+    #[arg(short = '6', help_heading = "Which events")]
+    pub ipv6: bool,
+    /// tcpstates: these local ports
+    #[arg(short = 'L', long, value_name = "PORT", value_delimiter = ',')]
+    #[arg(help_heading = "Which events")]
+    pub local_port: Vec<u16>,
+    /// tcpstates: these remote ports
+    #[arg(short = 'D', long, value_name = "PORT", value_delimiter = ',')]
+    #[arg(help_heading = "Which events")]
+    pub remote_port: Vec<u16>,
+    /// readline: the program or library that has it; every bash if not given
+    #[arg(long, value_name = "FILE", help_heading = "Which events")]
+    pub file: Option<PathBuf>,
+    /// Start this command, and trace it and its children until it ends
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "pids")]
+    pub command: Vec<OsString>,
     // Last, since its heading holds for all that follows.
     #[command(flatten)]
     pub target: TargetArgs,
@@ -365,6 +426,11 @@ fn parse_room(text: &str) -> Result<u64> {
         0 => bail!("it has to be more than nothing"),
         bytes => Ok(bytes),
     }
+}
+
+/// A signal by its name or number.
+fn parse_signal(text: &str) -> Result<u32> {
+    signal_number(text).with_context(|| format!("{text:?} is no signal; try SIGTERM or 15"))
 }
 
 /// A share such as 1% or 0.5%, of one; more than nothing.

@@ -13,12 +13,14 @@ mod args;
 mod confine;
 mod diff;
 mod doctor;
+mod limits;
 mod memory;
 mod progress;
 mod read;
 mod record;
 mod run;
 mod signals;
+mod trace;
 mod web;
 
 use std::{
@@ -63,6 +65,7 @@ fn command(command: Command) -> Result<ExitCode> {
     match command {
         Command::Agent(args) => agent::agent(&args),
         Command::Record(args) => record::record(args),
+        Command::Trace(args) => trace::trace(args),
         Command::Flamegraph(args) => read::flamegraph(&args).map(|()| ExitCode::SUCCESS),
         Command::Report(args) => read::report(&args).map(|()| ExitCode::SUCCESS),
         Command::Export(args) => read::export(&args).map(|()| ExitCode::SUCCESS),

@@ -4,10 +4,15 @@ use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanCount};
-use nix::sys::signal::Signal;
 use symbolizer::Detail;
 
-use super::{args::RecordArgs, progress::Progress, run::Running, signals::Signals};
+use super::{
+    args::RecordArgs,
+    limits::{Limits, wait_for},
+    progress::Progress,
+    run::Running,
+    signals::Signals,
+};
 use crate::{
     machine::{self, WORKERS_MAX},
     nearest::nearest,
@@ -15,7 +20,7 @@ use crate::{
     session::{Plan, Session, Summary},
     sources::{Options, POLL_MS},
     store::Writer,
-    target::{Target, has_ended, processes},
+    target::{Target, processes},
 };
 
 /// How often a recording is made durable.
@@ -74,21 +79,21 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     let hint =
         if args.duration.is_none() && command.is_none() { "Ctrl-C ends" } else { "recording" };
     let mut progress = Progress::new(hint);
-    let mut limits = Limits { duration: args.duration, target, interrupted: false };
+    let mut limits = Limits::new(args.duration, target);
     let outcome = loop {
-        let remaining = limits.remaining(&session);
+        let remaining = limits.remaining(session.elapsed());
         if let Err(error) = step(&mut session, &signals, remaining) {
             break Err(error);
         }
         progress.show(&session);
-        match limits.reached(&session, &mut signals, command.as_mut()) {
+        match limits.reached(session.elapsed(), &mut signals, command.as_mut()) {
             Ok(false) => {}
             Ok(true) => break session.finish(PATIENCE),
             Err(error) => break Err(error),
         }
     };
     progress.finish();
-    let target = &limits.target;
+    let target = limits.target();
     let recorded = outcome.and_then(|summary| tell(&summary, target, &args.output));
     wait_for(command, &mut signals, recorded)
 }
@@ -100,50 +105,6 @@ fn step(session: &mut Session, signals: &Signals, remaining: Duration) -> Result
         session.commit()?;
     }
     Ok(())
-}
-
-/// When a recording ends.
-struct Limits {
-    duration: Option<Duration>,
-    target: Target,
-    interrupted: bool,
-}
-
-impl Limits {
-    fn remaining(&self, session: &Session) -> Duration {
-        let elapsed = Duration::from_nanos(session.elapsed());
-        self.duration.map_or(Duration::MAX, |duration| duration.saturating_sub(elapsed))
-    }
-
-    fn reached(
-        &mut self,
-        session: &Session,
-        signals: &mut Signals,
-        command: Option<&mut Running>,
-    ) -> Result<bool> {
-        let ended = match command {
-            Some(command) => {
-                for (signal, from_terminal) in signals.pending() {
-                    // A second Ctrl-C is for us, if the command does not heed the first.
-                    if self.interrupted && signal == Signal::SIGINT {
-                        return Ok(true);
-                    }
-                    self.interrupted |= signal == Signal::SIGINT;
-                    // The terminal has told the command already.
-                    if !from_terminal {
-                        command.signal(signal)?;
-                    }
-                }
-                command.has_ended()?
-            }
-            None => signals.pending().next().is_some() || self.target_has_ended(),
-        };
-        Ok(ended || self.remaining(session).is_zero())
-    }
-
-    fn target_has_ended(&self) -> bool {
-        self.target.is_by_pid() && self.target.pids.iter().all(|pid| has_ended(*pid))
-    }
 }
 
 /// No source is named twice.
@@ -221,29 +182,4 @@ fn did_nothing(source: &str) -> &'static str {
         "heap" => "allocated hardly anything by a function that is known as an allocator's",
         _ => "did nothing that was to be recorded",
     }
-}
-
-/// Ends with the command's exit code, once it has one.
-fn wait_for(
-    command: Option<Running>,
-    signals: &mut Signals,
-    recorded: Result<()>,
-) -> Result<ExitCode> {
-    let Some(mut command) = command else { return recorded.map(|()| ExitCode::SUCCESS) };
-    if let Err(error) = &recorded {
-        say!("rprof: {error:#}");
-    }
-    while !command.has_ended()? {
-        let mut fds = [nix::poll::PollFd::new(signals.fd(), nix::poll::PollFlags::POLLIN)];
-        let _ = nix::poll::poll(&mut fds, 1000u16); // EINTR: a signal, which is what we wait for
-        for (signal, from_terminal) in signals.pending() {
-            if !from_terminal {
-                command.signal(signal)?;
-            }
-        }
-    }
-    Ok(ExitCode::from(match command.exit_code() {
-        None | Some(0) => u8::from(recorded.is_err()),
-        Some(code) => code,
-    }))
 }

@@ -12,6 +12,7 @@ use anyhow::Result;
 use crate::model::{Detail, Profile, View};
 
 mod diff;
+mod events;
 mod firefox;
 mod flamegraph;
 mod fold;
@@ -31,6 +32,7 @@ mod text;
 mod example;
 
 pub use diff::{Change, Diff, diff};
+pub use events::{Lines, WallClock, printable};
 pub use flamegraph::Flamegraph;
 pub use report::{Report, ReportJson};
 pub use summary::{NO_STACK, counts, origin, title};

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 /// Characters that move a cursor, turn the direction of writing, cannot be seen, or may not be in
 /// XML: none of them is part of an honest name.
-fn is_hostile(c: char) -> bool {
+pub fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

@@ -6,11 +6,21 @@
 
 mod base;
 mod cpu;
+mod events;
+mod exec;
+mod exit;
 mod faults;
 mod heap;
 mod kmem;
+pub(crate) mod linux;
 mod load;
+mod open;
+mod paths;
 mod per_cpu;
+mod readline;
+mod signal;
+mod tcpstates;
+mod unlink;
 mod weights;
 
 use std::time::Duration;
@@ -18,6 +28,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 pub use base::Base;
+pub use events::{EventCounts, EventStream, Events, Filters, RING_BYTES};
+pub(crate) use linux::signal_number;
 pub(crate) use load::has_syscall_programs;
 
 use crate::{
@@ -32,6 +44,8 @@ use crate::{
 pub enum Source {
     /// Weighted stacks, for `rprof record` and the agent.
     Stacks(&'static dyn Stacks),
+    /// A record for each occurrence, for `rprof trace`.
+    Events(&'static dyn Events),
 }
 
 /// Every source.
@@ -40,6 +54,13 @@ pub const SOURCES: &[Source] = &[
     Source::Stacks(&heap::Heap),
     Source::Stacks(&faults::Faults),
     Source::Stacks(&kmem::Kmem),
+    Source::Events(&exec::Exec),
+    Source::Events(&exit::Exit),
+    Source::Events(&open::Open),
+    Source::Events(&unlink::Unlink),
+    Source::Events(&signal::Signal),
+    Source::Events(&readline::Readline),
+    Source::Events(&tcpstates::Tcpstates),
 ];
 
 impl Source {
@@ -47,6 +68,7 @@ impl Source {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Stacks(source) => source.name(),
+            Self::Events(source) => source.name(),
         }
     }
 }
@@ -176,12 +198,33 @@ pub struct KernelSymbol {
 /// # Errors
 /// There is none: names those that there are.
 pub fn find_stacks(name: &str) -> Result<&'static dyn Stacks> {
-    let stacks = SOURCES.iter().map(|Source::Stacks(source)| *source);
+    let stacks = SOURCES.iter().filter_map(|source| match source {
+        Source::Stacks(source) => Some(*source),
+        _ => None,
+    });
     match stacks.clone().find(|source| source.name() == name) {
         Some(source) => Ok(source),
         None => {
             let known: Vec<&str> = stacks.map(Stacks::name).collect();
             bail!("no source {name:?}; there is: {}", known.join(", "))
+        }
+    }
+}
+
+/// The source of kind `events` of that name.
+///
+/// # Errors
+/// There is none: names those that there are.
+pub fn find_events(name: &str) -> Result<&'static dyn Events> {
+    let events = SOURCES.iter().filter_map(|source| match source {
+        Source::Events(source) => Some(*source),
+        _ => None,
+    });
+    match events.clone().find(|source| source.name() == name) {
+        Some(source) => Ok(source),
+        None => {
+            let known: Vec<&str> = events.map(Events::name).collect();
+            bail!("no events {name:?}; there are: {}", known.join(", "))
         }
     }
 }

@@ -1,0 +1,298 @@
+//! `rprof trace`.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufWriter, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use indicatif::HumanCount;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{
+    args::TraceArgs,
+    limits::{Limits, wait_for},
+    run::Running,
+    signals::Signals,
+};
+use crate::{
+    collector::EventRings,
+    doctor, machine,
+    output::{self, Lines, WallClock, left, printable, right},
+    sources::{self, Base, EventCounts, EventStream, Events, Filters, Options},
+};
+
+/// The wait between two looks at what the kernel has.
+const POLL: Duration = Duration::from_millis(50);
+/// Ports of a filter at most (PORTS_MAX in `bpf/tcpstates.bpf.c`).
+const PORTS_MAX: usize = 16;
+/// Commands that are counted by their names at most; the rest are counted together.
+const COMMANDS_MAX: usize = 4096;
+
+/// Traces, and tells what came of it.
+pub fn trace(args: TraceArgs) -> Result<ExitCode> {
+    let chosen = choose(&args)?;
+    let filters = filters(&args)?;
+    let mut target = args.target.target()?;
+    target.check()?;
+    doctor::check_recording()?;
+    let mut command = match &args.command[..] {
+        [] => None,
+        words => Some(Running::prepare(words)?),
+    };
+    let at_exec = command.as_ref().map(Running::pid);
+    target.pids.extend(at_exec);
+    let mut printer = Printer::new(&args, &chosen)?;
+    let options = Options { target: target.clone(), at_exec, ..Options::default() };
+    let mut tracing = Tracing::open(&chosen, &options, &filters)?;
+    let mut signals = Signals::catch()?;
+    machine::run_ahead();
+    printer.begin()?;
+    tracing.start()?;
+    if let Some(command) = &command {
+        command.start()?;
+    }
+    let mut limits = Limits::new(args.duration, target);
+    let start = machine::monotonic_ns();
+    let outcome = loop {
+        let elapsed = machine::monotonic_ns().saturating_sub(start);
+        if let Err(error) = tracing.step(&signals, limits.remaining(elapsed), &mut printer) {
+            break Err(error);
+        }
+        match limits.reached(elapsed, &mut signals, command.as_mut()) {
+            Ok(false) => {}
+            Ok(true) => break tracing.finish(&mut printer),
+            Err(error) => break Err(error),
+        }
+    };
+    let seconds = machine::monotonic_ns().saturating_sub(start) as f64 / 1e9;
+    let traced = outcome.and_then(|()| printer.finish(&tracing, seconds));
+    wait_for(command, &mut signals, traced)
+}
+
+/// The sources of these names, each once.
+fn choose(args: &TraceArgs) -> Result<Vec<&'static dyn Events>> {
+    let mut chosen: Vec<&'static dyn Events> = Vec::new();
+    for name in &args.events {
+        if chosen.iter().any(|source| source.name() == name) {
+            bail!("{name} is named twice");
+        }
+        chosen.push(sources::find_events(name)?);
+    }
+    // What is for one source only is a mistake without it.
+    let has_ports = !args.local_port.is_empty() || !args.remote_port.is_empty();
+    for (given, option, source) in [
+        (args.with_failed, "--with-failed", "exec"),
+        (args.min.is_some(), "--min", "exit"),
+        (!args.signals.is_empty(), "--signal", "signal"),
+        (args.ipv4 || args.ipv6, "-4 or -6", "tcpstates"),
+        (has_ports, "a port", "tcpstates"),
+        (args.file.is_some(), "--file", "readline"),
+    ] {
+        if given && !chosen.iter().any(|chosen| chosen.name() == source) {
+            bail!("{option} is for {source}, which is not traced; add it: {source}");
+        }
+    }
+    Ok(chosen)
+}
+
+fn filters(args: &TraceArgs) -> Result<Filters> {
+    if args.local_port.len() > PORTS_MAX || args.remote_port.len() > PORTS_MAX {
+        bail!("{PORTS_MAX} ports can be named at most");
+    }
+    let ring_bytes = args.buffer.clamp(1 << 16, 1 << 30).next_power_of_two();
+    Ok(Filters {
+        failed: args.failed,
+        with_failed: args.with_failed,
+        least_age: args.min.unwrap_or_default(),
+        signals: args.signals.clone(),
+        family: match (args.ipv4, args.ipv6) {
+            (true, _) => Some(4),
+            (_, true) => Some(6),
+            _ => None,
+        },
+        local_ports: args.local_port.clone(),
+        remote_ports: args.remote_port.clone(),
+        file: args.file.clone(),
+        ring_bytes: ring_bytes as u32,
+    })
+}
+
+/// The sources at work.
+struct Tracing {
+    // Before the streams, so that they are gone first.
+    rings: EventRings,
+    streams: Vec<EventStream>,
+    base: Base,
+}
+
+impl Tracing {
+    fn open(chosen: &[&'static dyn Events], options: &Options, filters: &Filters) -> Result<Self> {
+        let base = Base::without_stacks(options)?;
+        let mut rings = EventRings::default();
+        let mut streams = Vec::new();
+        for source in chosen {
+            let stream = source.open(options, filters, &base)?;
+            rings.add(&stream.ring()?)?;
+            streams.push(stream);
+        }
+        Ok(Self { rings, streams, base })
+    }
+
+    /// The base first: a process is a target before any other program asks.
+    fn start(&mut self) -> Result<()> {
+        self.base.start()?;
+        self.streams.iter_mut().try_for_each(EventStream::start)
+    }
+
+    fn step(&mut self, signals: &Signals, most: Duration, printer: &mut Printer<'_>) -> Result<()> {
+        if !self.rings.read(&mut |source, record| printer.record(source, record))? {
+            printer.flush()?;
+            let mut fds: Vec<PollFd<'_>> =
+                self.rings.wakeup_fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            fds.push(PollFd::new(signals.fd(), PollFlags::POLLIN));
+            let wait = PollTimeout::try_from(most.min(POLL)).unwrap_or(PollTimeout::ZERO);
+            let _ = poll(&mut fds, wait); // EINTR: a signal, which is looked for next
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, printer: &mut Printer<'_>) -> Result<()> {
+        self.streams.iter_mut().for_each(EventStream::stop);
+        self.base.stop();
+        self.rings.finish(&mut |source, record| printer.record(source, record))?;
+        printer.flush()
+    }
+}
+
+/// What was counted of one source and command.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    events: u64,
+    failed: u64,
+}
+
+/// Writes events as they come, and counts them.
+struct Printer<'a> {
+    args: &'a TraceArgs,
+    sources: Vec<(&'static dyn Events, Lines)>,
+    tallies: Vec<BTreeMap<Vec<u8>, Tally>>,
+    clock: WallClock,
+    line: String,
+    out: BufWriter<Box<dyn Write>>,
+}
+
+impl<'a> Printer<'a> {
+    fn new(args: &'a TraceArgs, chosen: &[&'static dyn Events]) -> Result<Self> {
+        let out: Box<dyn Write> = match &args.output {
+            Some(path) => Box::new(
+                File::create(path).with_context(|| format!("cannot write {}", path.display()))?,
+            ),
+            None if args.command.is_empty() => Box::new(io::stdout()),
+            None => Box::new(io::stderr()),
+        };
+        let several = chosen.len() > 1;
+        let lines = |source: &&'static dyn Events| {
+            (*source, Lines::new(source.name(), source.fields(), several))
+        };
+        Ok(Self {
+            args,
+            sources: chosen.iter().map(lines).collect(),
+            tallies: vec![BTreeMap::new(); chosen.len()],
+            clock: WallClock::default(),
+            line: String::new(),
+            out: BufWriter::with_capacity(1 << 16, out),
+        })
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if !self.args.json && !self.args.count {
+            for (_, lines) in &self.sources {
+                writeln!(self.out, "{}", lines.heading())?;
+            }
+        }
+        self.flush()
+    }
+
+    fn record(&mut self, number: usize, record: &[u8]) -> Result<()> {
+        let (source, lines) = &self.sources[number];
+        let Some(event) = source.decode(record) else {
+            bail!("a record of {} bytes is none of {}'s", record.len(), source.name());
+        };
+        let tallies = &mut self.tallies[number];
+        let room = tallies.len() < COMMANDS_MAX || tallies.contains_key(event.comm);
+        let tally = tallies.entry(if room { event.comm } else { b"(others)" }.into()).or_default();
+        tally.events += 1;
+        tally.failed += u64::from(event.failed());
+        if self.args.count {
+            return Ok(());
+        }
+        self.line.clear();
+        match self.args.json {
+            true => lines.json(&event, &self.clock, &mut self.line),
+            false => lines.columns(&event, &mut self.clock, &mut self.line),
+        }
+        self.line.push('\n');
+        self.out.write_all(self.line.as_bytes()).context("cannot write events")
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.out.flush().context("cannot write events")
+    }
+
+    fn finish(&mut self, tracing: &Tracing, seconds: f64) -> Result<()> {
+        if self.args.count {
+            self.table()?;
+        }
+        let counts: Vec<EventCounts> = tracing.streams.iter().map(EventStream::counts).collect();
+        let mut all = 0;
+        let mut each = Vec::new();
+        for ((source, _), tallies) in self.sources.iter().zip(&self.tallies) {
+            let events: u64 = tallies.values().map(|tally| tally.events).sum();
+            each.push(format!("{} {}", source.name(), HumanCount(events)));
+            all += events;
+        }
+        let lost: u64 = counts.iter().map(|counts| counts.lost).sum();
+        let each = if each.len() > 1 { format!(" ({})", each.join(", ")) } else { String::new() };
+        say!(
+            "rprof: {} events in {seconds:.1} s{each}, {} lost; used {:.2} s of CPU time",
+            HumanCount(all),
+            HumanCount(lost),
+            machine::cpu_seconds(),
+        );
+        if lost > 0 {
+            say!(
+                "rprof: events were lost, since they came faster than they were read; try --buffer 64MB"
+            );
+        }
+        let compat: u64 = counts.iter().map(|counts| counts.compat).sum();
+        if compat > 0 {
+            say!("rprof: {} calls of 32-bit programs, which are not decoded", HumanCount(compat));
+        }
+        Ok(())
+    }
+
+    fn table(&mut self) -> Result<()> {
+        let mut rows: Vec<(Tally, &str, &[u8])> = Vec::new();
+        for ((source, _), tallies) in self.sources.iter().zip(&self.tallies) {
+            rows.extend(tallies.iter().map(|(comm, tally)| (*tally, source.name(), &comm[..])));
+        }
+        rows.sort_by(|a, b| b.0.events.cmp(&a.0.events).then_with(|| (a.1, a.2).cmp(&(b.1, b.2))));
+        let rows: Vec<Vec<String>> = rows
+            .into_iter()
+            .map(|(tally, source, comm)| {
+                let counts = [tally.events, tally.failed].map(output::thousands);
+                let words = [source.to_owned(), printable(comm).into_owned()];
+                counts.into_iter().chain(words).collect()
+            })
+            .collect();
+        let columns = [right("COUNT"), right("FAILED"), left("EVENT"), left("COMMAND")];
+        for line in output::lines(&columns, &rows, None) {
+            writeln!(self.out, "{line}")?;
+        }
+        self.flush()
+    }
+}
