@@ -1,6 +1,9 @@
 //! Perf events of a source, one on each CPU that is online.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    io,
+};
 
 use anyhow::Result;
 use libbpf_rs::Link;
@@ -27,8 +30,8 @@ impl PerCpu {
         let online = machine::online_cpus()?;
         self.links.retain(|cpu, _| online.contains(cpu) && !renewed.contains(cpu));
         for cpu in online {
-            if !self.links.contains_key(&cpu) {
-                self.links.insert(cpu, open(cpu)?);
+            if let Entry::Vacant(place) = self.links.entry(cpu) {
+                place.insert(open(cpu)?);
             }
         }
         Ok(())

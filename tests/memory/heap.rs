@@ -1,0 +1,122 @@
+//! Source `heap` on programs that leak known amounts.
+
+use std::process::Command;
+
+use crate::{
+    common::workload::{Workshop, require_root},
+    recorder::{Recorded, Recorder, Told},
+};
+
+const MIB: f64 = 1_048_576.0;
+/// Bytes that each function of `leaks.c` leaves.
+const SMALL: f64 = 100.0 * 4194.0 * 40.0;
+const MIDDLE: f64 = 100.0 * 84.0 * 4000.0;
+const LARGE: f64 = 20.0 * MIB;
+
+fn leaks(shop: &Workshop) -> Told {
+    let program = shop.build("leaks", "leaks", &["-O1", "-g", "-fno-builtin"]);
+    Told::start(Command::new(program).arg("200"))
+}
+
+/// Records it from before its first allocation to after its last.
+fn record(words: &[&str]) -> Recorded {
+    let shop = Workshop::new();
+    let mut program = leaks(&shop);
+    let pid = program.id().to_string();
+    let recorder = Recorder::start(&[&["-s", "heap", "-p", &pid], words].concat());
+    recorder.wait_until_probing("libc.so.6");
+    program.go_on();
+    program.wait_until_done();
+    let recorded = recorder.end();
+    program.end();
+    recorded
+}
+
+/// Within five standard errors of what it should be: an estimate of `bytes` by one sample in `rate`
+/// bytes has the variance `bytes * rate`, or less.
+fn assert_about(what: &str, found: f64, bytes: f64, rate: f64) {
+    let error = (bytes * rate).sqrt();
+    assert!((found - bytes).abs() <= 5.0 * error, "{what}: {found} of {bytes}, 1 sigma {error}");
+}
+
+#[test]
+fn leaks_are_found_by_their_functions() {
+    if !require_root() {
+        return;
+    }
+    let rate = 65536.0;
+    let recorded = record(&["--rate", "64KiB"]);
+    let report = recorded.report(&[]);
+    report.assert_whole();
+    for (function, bytes, size) in
+        [("leak_small", SMALL, 40.0), ("leak_middle", MIDDLE, 4000.0), ("leak_large", LARGE, MIB)]
+    {
+        let (objects, found) = report.of(function);
+        assert_about(function, found, bytes, rate);
+        assert!((objects * size / found - 1.0).abs() < 0.02, "{function}: {objects}, {found}");
+    }
+    // What is freed at once was allocated, and is held no more.
+    let churned = 100.0 * 2000.0 * 599.5;
+    assert_about("churn", recorded.report(&["--type", "alloc_space"]).of("churn").1, churned, rate);
+    assert!(report.of("churn").1 < 0.01 * churned, "{:?}", report.of("churn"));
+    // Whoever asks for what is old gets what is not new.
+    let old = recorded.report(&["--older", "1h"]);
+    assert_eq!(old.bytes(), 0.0);
+}
+
+#[test]
+fn at_rate_0_it_is_exact() {
+    if !require_root() {
+        return;
+    }
+    let recorded = record(&["--rate", "0"]);
+    let report = recorded.report(&[]);
+    report.assert_whole();
+    assert_eq!(report.of("leak_small"), (419_400.0, SMALL));
+    assert_eq!(report.of("leak_middle"), (8_400.0, MIDDLE));
+    assert_eq!(report.of("leak_large"), (20.0, LARGE));
+    assert_eq!(report.of("churn"), (0.0, 0.0));
+    // What realloc moved, grew and shrank is one block.
+    assert_eq!(report.of("resize"), (1.0, MIB));
+    let all = recorded.report(&["--type", "alloc_space"]);
+    assert_eq!(all.of("churn"), (200_000.0, 100.0 * 2000.0 * 599.5));
+}
+
+#[test]
+fn sizes_out_of_bounds_are_left_out() {
+    if !require_root() {
+        return;
+    }
+    let recorded = record(&["--rate", "0", "--min-size", "1000", "--max-size", "100kB"]);
+    let report = recorded.report(&[]);
+    assert_eq!(report.of("leak_small"), (0.0, 0.0));
+    assert_eq!(report.of("leak_middle"), (8_400.0, MIDDLE));
+    assert_eq!(report.of("leak_large"), (0.0, 0.0));
+}
+
+#[test]
+fn a_static_program_has_its_allocator_found() {
+    if !require_root() {
+        return;
+    }
+    let shop = Workshop::new();
+    let flags = ["-O1", "-g", "-fno-builtin", "-static"];
+    let program = shop.build("leaks", "leaks-static", &flags);
+    let mut program = Told::start(Command::new(program).arg("10"));
+    let recorder = Recorder::start(&["-s", "heap", "--rate", "0", "-p", &program.id().to_string()]);
+    recorder.wait_until_probing("leaks-static");
+    program.go_on();
+    program.wait_until_done();
+    let report = recorder.end().report(&[]);
+    assert_eq!(report.of("leak_middle"), (8_400.0, MIDDLE));
+    assert_eq!(report.of("resize"), (1.0, MIB));
+}
+
+#[test]
+fn heap_and_cpu_are_recorded_at_once() {
+    if !require_root() {
+        return;
+    }
+    let recorded = record(&["-s", "heap,cpu", "-F", "999"][2..].as_ref());
+    assert!(recorded.report(&[]).bytes() > 0.0);
+}

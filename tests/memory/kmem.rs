@@ -1,0 +1,39 @@
+//! Source `kmem` on a program that has the kernel hold pipes.
+
+use std::process::Command;
+
+use crate::{
+    common::workload::{Workshop, require_root},
+    recorder::{Recorder, Told},
+};
+
+#[test]
+fn what_the_kernel_holds_is_charged_to_who_asked() {
+    if !require_root() {
+        return;
+    }
+    let shop = Workshop::new();
+    let program = shop.build("kmem", "kmem", &["-O1", "-g"]);
+    let mut program = Told::start(Command::new(program).arg("500"));
+    let pid = program.id().to_string();
+    let recorder = Recorder::start(&["-s", "kmem", "--rate", "0", "-p", &pid]);
+    recorder.wait_for_links(8);
+    program.go_on();
+    program.wait_until_done();
+    let recorded = recorder.end();
+    let held = recorded.report(&[]);
+    let (objects, bytes) = held.of("keep_pipe");
+    // Each pipe has an inode, two files, two dentries or one, and its ring of buffers.
+    assert!(objects >= 3.0 * 500.0, "{objects}");
+    assert!(bytes > 500.0 * 1000.0, "{bytes}");
+    let folded = recorded.folded(&[]);
+    let stack =
+        folded.lines().find(|line| line.contains("keep_pipe") && line.contains("alloc_pipe"));
+    assert!(stack.is_some(), "{folded}");
+    // What was closed again: as much was allocated, and hardly anything is held. What a file was in
+    // is freed when all CPUs have forgotten it.
+    let (_, used) = recorded.report(&["--type", "alloc_space"]).of("use_pipe");
+    assert!(used > 0.8 * bytes, "{used} of {bytes}");
+    assert!(held.of("use_pipe").1 < 0.3 * bytes, "{:?} of {bytes}", held.of("use_pipe"));
+    program.end();
+}

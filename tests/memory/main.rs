@@ -1,0 +1,13 @@
+//! Sources of memory: programs that allocate known amounts, and what recordings say of them. They
+//! need root.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod attach;
+mod faults;
+mod heap;
+mod kmem;
+mod programs;
+mod recorder;

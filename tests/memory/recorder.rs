@@ -1,0 +1,171 @@
+//! Recordings of a workload that waits to be told, and what a report says of them.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::common::workload::{Workshop, run, wait_until};
+
+/// A program that goes on with each line that it is sent.
+pub struct Told {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Told {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdin, stdout }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn go_on(&mut self) {
+        writeln!(self.stdin.as_mut().unwrap()).unwrap();
+    }
+
+    /// Waits until it says that it is done.
+    pub fn wait_until_done(&mut self) {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "done\n");
+    }
+
+    /// Lets it end; it has to do so well.
+    pub fn end(mut self) {
+        self.stdin = None;
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.wait();
+    }
+}
+
+/// `rprof record` at work.
+pub struct Recorder {
+    child: Child,
+    folder: Workshop,
+}
+
+impl Recorder {
+    pub fn start(words: &[&str]) -> Self {
+        let folder = Workshop::new();
+        let log = std::fs::File::create(folder.path("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_rprof"))
+            .args(["-v", "record", "-o"])
+            .arg(folder.path("out"))
+            .args(words)
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, folder }
+    }
+
+    /// Waits until probes are set in a file whose name ends so.
+    pub fn wait_until_probing(&self, file: &str) {
+        wait_until(&format!("probes in {file}"), || {
+            let probing = |line: &str| line.contains(" probing ") && line.ends_with(file);
+            self.log().lines().any(probing).then_some(())
+        });
+    }
+
+    /// Waits until it records: until the kernel has handed out so many links.
+    pub fn wait_for_links(&self, count: usize) {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        wait_until("links of BPF programs", || {
+            let files = std::fs::read_dir(&folder).ok()?.flatten();
+            let links = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+            let links = links.filter(|link| link.to_string_lossy().contains("bpf_link"));
+            (links.count() >= count).then_some(())
+        });
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path("log")).unwrap()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(mut self) -> Recorded {
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.log());
+        Recorded { file: self.folder.path("out"), _folder: self.folder }
+    }
+
+    /// Ends it, as Ctrl-C does.
+    pub fn end(self) -> Recorded {
+        self.signal(Signal::SIGINT);
+        self.wait()
+    }
+}
+
+/// A recording.
+pub struct Recorded {
+    file: PathBuf,
+    _folder: Workshop,
+}
+
+impl Recorded {
+    pub fn report(&self, view: &[&str]) -> Report {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rprof"));
+        let text =
+            run(command.args(["report", "--json", "--limit", "500"]).args(view).arg(&self.file));
+        Report(serde_json::from_str(&text).unwrap())
+    }
+
+    /// All stacks, a line each, and their values.
+    pub fn folded(&self, view: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rprof"));
+        run(command.args(["export", "-f", "folded"]).args(view).arg(&self.file))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.file
+    }
+}
+
+/// What `rprof report` says.
+pub struct Report(pub Value);
+
+impl Report {
+    /// Objects and bytes below a function; none if it is not there.
+    pub fn of(&self, function: &str) -> (f64, f64) {
+        let all = self.0["functions"].as_array().unwrap();
+        let row = all.iter().find(|row| row["name"] == function);
+        row.map_or((0.0, 0.0), |row| {
+            (row["total"].as_f64().unwrap(), row["total_value"].as_f64().unwrap())
+        })
+    }
+
+    pub fn bytes(&self) -> f64 {
+        self.0["value"].as_f64().unwrap()
+    }
+
+    /// All stacks are whole, and nothing was lost.
+    pub fn assert_whole(&self) {
+        assert_eq!(self.0["lost"], 0, "{}", self.0);
+        assert_eq!(self.0["missed"].as_object().map(serde_json::Map::len), Some(0), "{}", self.0);
+        assert!(self.0["complete"].as_f64().unwrap() > 0.99, "{}", self.0);
+    }
+}
