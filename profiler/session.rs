@@ -179,7 +179,13 @@ impl Session {
     /// # Errors
     /// The kernel refuses to attach.
     pub fn start(&mut self, unix_ns: u64) -> Result<()> {
-        self.starts_at(machine::monotonic_ns(), unix_ns);
+        // A command that is not started yet will be another program then.
+        let options = &self.plan.options;
+        let known = options.target.pids.iter().filter(|pid| Some(**pid) != options.at_exec);
+        let before = machine::monotonic_ns();
+        self.resolver.prepare(known.copied())?;
+        let now = machine::monotonic_ns();
+        self.starts_at(now, unix_ns + (now - before));
         machine::run_ahead();
         self.base.start()?;
         self.streams.iter_mut().try_for_each(|stream| stream.start())

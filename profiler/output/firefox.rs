@@ -162,7 +162,9 @@ impl<'a> Converter<'a> {
     /// Adds what was allocated, and freed of it. The profiler knows an object by its address: here
     /// objects are numbered, and a free has the number of an allocation that it may be of.
     fn allocations(&mut self, samples: &[&Sample]) {
-        let mut open: Map<(u32, u32, u64, u64), BTreeSet<(u64, u64)>> = Map::default();
+        // Time and number, by thread, stack, count and value.
+        type Open = Map<(u32, u32, u64, u64), BTreeSet<(u64, u64)>>;
+        let mut open = Open::default();
         let key = |sample: &Sample| (sample.thread, sample.stack, sample.count, sample.value);
         let mut all: Vec<(Sample, u64, i64)> = Vec::new();
         for (number, sample) in (1..).zip(samples) {

@@ -87,6 +87,16 @@ impl Resolver {
         })
     }
 
+    /// Prepares for samples of these processes, so that the first of them have whole stacks.
+    ///
+    /// # Errors
+    /// The kernel refuses a map.
+    pub fn prepare(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
+        let deadline = Instant::now() + TABLES_WAIT / 2;
+        let mut pids = pids.into_iter();
+        pids.try_for_each(|pid| self.waiting.prepare(pid, deadline, &mut self.processes))
+    }
+
     /// Begins a recording, with empty tables. Its samples count their time from `start` (ns,
     /// CLOCK_MONOTONIC). What is known of processes, their files and stacks stays.
     /// All counts begin anew. Samples that still wait for tables are dropped; returns how many.

@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     os::fd::BorrowedFd,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -75,6 +75,31 @@ impl Waiting {
         {
             self.samples.insert(processes.set_aside(event.pid), samples);
         }
+    }
+
+    /// Brings the tables of a process into the kernel before it is sampled, as far as they are there
+    /// by `deadline`; what is not is waited for as usual.
+    ///
+    /// # Errors
+    /// The kernel refuses an entry.
+    pub fn prepare(
+        &mut self,
+        pid: u32,
+        deadline: Instant,
+        processes: &mut Processes,
+    ) -> Result<()> {
+        let regions = processes.regions(pid);
+        while !self.loader.prepare(&regions) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.loader.collect(Some(left));
+        }
+        if !regions.is_empty() {
+            self.loader.publish(pid, &regions)?;
+        }
+        Ok(())
     }
 
     /// Keeps a sample with a snapshot until its tables are there. Without room for it, follows it

@@ -23,6 +23,9 @@ use crate::{
 /// Bytes from one sample to the next, unless told otherwise.
 const RATE: u64 = 512 << 10;
 
+/// Allocations that may be followed at a time; 128 bytes each.
+const HELD_MAX: u32 = 128 << 10;
+
 /// The source.
 pub struct Kmem;
 
@@ -54,6 +57,9 @@ impl Stacks for Kmem {
             .progs_mut()
             .filter_map(|mut program| leave_out(&btf, &mut program))
             .collect();
+        // All at once: what a map allocates while it grows would be sampled itself.
+        open.maps.held.set_map_flags(0)?;
+        open.maps.held.set_max_entries(HELD_MAX)?;
         base.lend(open.open_object_mut())?;
         let skel = open.load().map_err(load::explain)?;
         Ok(Box::new(Allocating {

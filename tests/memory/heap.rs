@@ -20,10 +20,14 @@ fn leaks(shop: &Workshop) -> Told {
 
 /// Records it from before its first allocation to after its last.
 fn record(words: &[&str]) -> Recorded {
+    record_sources("heap", words)
+}
+
+fn record_sources(sources: &str, words: &[&str]) -> Recorded {
     let shop = Workshop::new();
     let mut program = leaks(&shop);
     let pid = program.id().to_string();
-    let recorder = Recorder::start(&[&["-s", "heap", "-p", &pid], words].concat());
+    let recorder = Recorder::start(&[&["-s", sources, "-p", &pid], words].concat());
     recorder.wait_until_probing("libc.so.6");
     program.go_on();
     program.wait_until_done();
@@ -60,8 +64,9 @@ fn leaks_are_found_by_their_functions() {
     assert_about("churn", recorded.report(&["--type", "alloc_space"]).of("churn").1, churned, rate);
     assert!(report.of("churn").1 < 0.01 * churned, "{:?}", report.of("churn"));
     // Whoever asks for what is old gets what is not new.
-    let old = recorded.report(&["--older", "1h"]);
-    assert_eq!(old.bytes(), 0.0);
+    assert_eq!(recorded.report(&["--older", "0s"]).bytes(), report.bytes());
+    assert!(recorded.folded(&["--older", "10ms"]).contains("leak_small"));
+    assert!(recorded.refuses(&["--older", "1h"]).contains("nothing in use"));
 }
 
 #[test]
@@ -117,6 +122,7 @@ fn heap_and_cpu_are_recorded_at_once() {
     if !require_root() {
         return;
     }
-    let recorded = record(&["-s", "heap,cpu", "-F", "999"][2..].as_ref());
-    assert!(recorded.report(&[]).bytes() > 0.0);
+    let recorded = record_sources("heap,cpu", &["-F", "999"]);
+    assert!(recorded.report(&["-s", "heap"]).of("leak_small").1 > 0.0);
+    assert!(recorded.report(&["-s", "cpu"]).bytes() > 0.0);
 }

@@ -30,10 +30,10 @@ fn what_the_kernel_holds_is_charged_to_who_asked() {
     let stack =
         folded.lines().find(|line| line.contains("keep_pipe") && line.contains("alloc_pipe"));
     assert!(stack.is_some(), "{folded}");
-    // What was closed again: as much was allocated, and hardly anything is held. What a file was in
-    // is freed when all CPUs have forgotten it.
+    // What was closed again: as many objects were allocated, if not the pages and tables for them,
+    // and hardly anything is held. What a file was in is freed when all CPUs have forgotten it.
     let (_, used) = recorded.report(&["--type", "alloc_space"]).of("use_pipe");
-    assert!(used > 0.8 * bytes, "{used} of {bytes}");
+    assert!(used > 0.4 * bytes, "{used} of {bytes}");
     assert!(held.of("use_pipe").1 < 0.3 * bytes, "{:?} of {bytes}", held.of("use_pipe"));
     program.end();
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -140,8 +140,12 @@ impl Recorded {
         run(command.args(["export", "-f", "folded"]).args(view).arg(&self.file))
     }
 
-    pub fn path(&self) -> &Path {
-        &self.file
+    /// What a report says that has nothing to show.
+    pub fn refuses(&self, view: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rprof"));
+        let output = command.arg("report").args(view).arg(&self.file).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
     }
 }
 
