@@ -40,7 +40,8 @@ enum function {
 /* A call that matters and has not returned yet. */
 struct call {
 	struct held held;
-	__u64 sp;     /* at its entry: what is called deeper down is part of it */
+	__u64 sp; /* at its entry: what is called deeper down is part of it */
+	__u32 generation;
 	__u64 out;    /* where posix_memalign() leaves the address */
 	__u64 old;    /* a sampled allocation that realloc() frees if it succeeds */
 	bool sampled; /* else only `old` matters */
@@ -109,6 +110,9 @@ static __always_inline struct arguments arguments_of_call(struct pt_regs *ctx)
 		       "+r"(arguments.fourth));
 	return arguments;
 }
+
+/* Raised when probes are set anew: returns of calls from before were not seen. */
+__u32 generation = 0;
 
 /* The bytes that a call asks for. */
 static __always_inline __u64 size_of_call(struct arguments call, __u32 function)
@@ -197,10 +201,11 @@ static __always_inline bool enter(struct pt_regs *ctx, __u64 cookie)
 		return false;
 	}
 	/* An allocator that calls itself allocates once. */
-	if (call->active && PT_REGS_SP(ctx) < call->sp)
+	if (call->active && call->generation == generation && PT_REGS_SP(ctx) < call->sp)
 		return false;
 	call->sampled = sampled && sample_call(ctx, &call->held, size);
 	call->sp = PT_REGS_SP(ctx);
+	call->generation = generation;
 	call->old = old;
 	call->out = function == FUNCTION_POSIX_MEMALIGN ? arguments.first : 0;
 	call->active = call->sampled || old;

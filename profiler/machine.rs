@@ -54,6 +54,16 @@ pub fn cpu_seconds() -> f64 {
     clock_ns(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID) as f64 / 1e9
 }
 
+/// Time that all CPUs were busy since boot, ns, in steps of 10 ms; 0 if it is not known.
+pub fn busy_ns() -> u64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let words = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let ticks: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
+    // user, nice, system, then idle and iowait, irq, softirq, steal (proc(5)).
+    let busy = ticks.iter().enumerate().filter(|(at, _)| *at < 3 || (5..8).contains(at));
+    busy.map(|(_, ticks)| ticks * 10_000_000).sum()
+}
+
 /// Peak resident memory of this process, bytes.
 pub fn peak_rss() -> u64 {
     let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF);

@@ -198,7 +198,9 @@ impl Session {
     /// The kernel refuses something.
     pub fn wait(&mut self, others: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
         let pause = if self.woken { self.base.wakeup_pause() } else { self.plan.poll };
+        let rests = self.streams.iter().filter_map(|stream| stream.rests()).min();
         let timeout = timeout.min(self.plan.poll).min(pause).min(self.until_commit());
+        let timeout = timeout.min(rests.unwrap_or(timeout));
         // Upwards, or the last part of a millisecond would be spent going round.
         let timeout = timeout.as_nanos().div_ceil(1_000_000).min(60_000) as u16;
         let mut fds: Vec<PollFd<'_>> = (self.base.wakeup_fd().into_iter())
@@ -212,6 +214,7 @@ impl Session {
             Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error).context("cannot wait for samples"),
         }
+        self.streams.iter_mut().try_for_each(|stream| stream.tend())?;
         self.drain()
     }
 
@@ -410,6 +413,9 @@ impl Session {
     fn write(&mut self, now: u64, stats: &[Stats]) -> Result<()> {
         self.committed = now;
         self.info.duration = now - self.start;
+        for (info, stream) in self.sources.iter_mut().zip(&self.streams) {
+            info.event = stream.info().event;
+        }
         let mut samples: Vec<_> =
             (0..self.sources.len()).map(|number| self.resolver.take_samples(number)).collect();
         let mut frees: Vec<_> =

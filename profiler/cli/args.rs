@@ -435,11 +435,20 @@ fn parse_signal(text: &str) -> Result<u32> {
 
 /// A share such as 1% or 0.5%, of one; more than nothing.
 fn parse_share(text: &str) -> Result<f64> {
-    let number = text.strip_suffix('%').with_context(|| format!("{text:?} is no share; try 1%"))?;
+    match parse_any_share(text)? {
+        0.0 => bail!("a share has to be more than nothing"),
+        share => Ok(share),
+    }
+}
+
+/// A share such as 1% or 0.5%, of one; or 0.
+pub fn parse_any_share(text: &str) -> Result<f64> {
+    let number = text.strip_suffix('%').or((text == "0").then_some(text));
+    let number = number.with_context(|| format!("{text:?} is no share; try 1%"))?;
     let share =
         number.trim_end().parse::<f64>().with_context(|| format!("{text:?} is no share"))?;
-    if !(share > 0.0 && share.is_finite()) {
-        bail!("a share has to be more than nothing");
+    if !(share >= 0.0 && share.is_finite()) {
+        bail!("a share cannot be less than nothing");
     }
     Ok(share / 100.0)
 }

@@ -53,8 +53,8 @@ pub struct Attached {
     dropped: Sender<Vec<Link>>,
     /// `allocators` of `bpf/heap.bpf.c`.
     code: MapHandle,
-    /// Names of the files that allocators were found in.
-    pub found: HashSet<String>,
+    /// What was told of already.
+    found: HashSet<(Who, FileKey)>,
     /// Files whose allocator could not be probed.
     pub refused: u64,
 }
@@ -100,8 +100,9 @@ impl Attached {
             }
             let links = match attach(programs, who, image.file(), &probes) {
                 Ok(links) => {
-                    tracing::info!("probing {} in {}", names(&probes), image.path());
-                    self.found.insert(image.path().to_owned());
+                    if self.found.insert((who, key)) {
+                        tracing::info!("probing {} in {}", names(&probes), image.path());
+                    }
                     links
                 }
                 Err(error) => {
@@ -121,7 +122,15 @@ impl Attached {
         let _ = self.code.delete(&pid.to_ne_bytes()); // it may not have been there
         let who = Some(pid);
         let gone: Vec<_> = self.links.extract_if(|key, _| key.0 == who).collect();
+        self.found.retain(|key| key.0 != who);
         for (_, links) in gone {
+            let _ = self.dropped.send(links); // or else they are dropped here
+        }
+    }
+
+    /// Takes off all of them, to be set again.
+    pub fn suspend(&mut self) {
+        for (_, links) in std::mem::take(&mut self.links) {
             let _ = self.dropped.send(links); // or else they are dropped here
         }
     }

@@ -4,13 +4,19 @@
 //! a mapped file ─► object ─► its allocator's functions ─► place of each probe
 //!                              (by their names)             (by disassembly)
 //! ```
+//!
+//! The governor takes probes off and sets them again, so that they cost no more than they may.
 
 mod attach;
+mod cost;
 mod functions;
+mod governor;
 mod object;
 mod place;
 
 pub use attach::{Attached, Programs};
+pub use cost::{CpuTime, pair};
 pub use functions::Function;
+pub use governor::{Governor, Order};
 pub use object::{Probe, find};
 pub use place::Place;

@@ -1,20 +1,21 @@
 //! Source `heap`: who allocates user memory, and who still holds it. Probes at the functions of
 //! allocators, which sample allocations by their bytes.
 
-use std::{collections::HashSet, mem::MaybeUninit};
+use std::{collections::HashSet, mem::MaybeUninit, time::Duration};
 
 use anyhow::{Context, Result};
 use libbpf_rs::{
-    MapHandle,
+    MapCore, MapFlags, MapHandle,
     btf::{Btf, types::Func},
     skel::{OpenSkel, SkelBuilder},
 };
 
 use super::{Base, Options, Stacks, Stream, load, weights::Weights};
 use crate::{
-    bpf::heap,
+    bpf::{self, heap},
     collector::{TaskEvent, TaskKind},
-    heap::{Attached, Programs},
+    heap::{Attached, CpuTime, Governor, Order, Programs, pair},
+    machine,
     model::{SourceInfo, Stats, ValueType},
     resolve::Held,
     target::processes,
@@ -25,6 +26,13 @@ use crate::{
 const SAMPLED_MAX: u32 = 1 << 20;
 /// Where each one is kept.
 const EACH_MAX: u32 = 1 << 24;
+
+/// How often the budget is looked at.
+const TEND: Duration = Duration::from_millis(50);
+/// The same, where probes come and go.
+const TEND_GOVERNED: Duration = Duration::from_millis(10);
+/// The least that a trap is believed to cost, ns: on any machine it is more.
+const LEAST_TRAP: f64 = 200.0;
 
 /// The source.
 pub struct Heap;
@@ -74,6 +82,10 @@ impl Stacks for Heap {
             session,
             options: options.clone(),
             attached: Attached::new(options.memory.prefixes.clone(), code)?,
+            governor: Governor::new(options.memory.max_overhead),
+            on: true,
+            trap: 0.0,
+            time: CpuTime::default(),
             targets: options.target.pids.iter().copied().collect(),
             weights: Weights::new(rate(options)),
             skel,
@@ -92,6 +104,12 @@ struct Allocating {
     session: bool,
     options: Options,
     attached: Attached,
+    governor: Governor,
+    /// False while the governor has taken the probes off.
+    on: bool,
+    /// What a trap costs the target, ns.
+    trap: f64,
+    time: CpuTime,
     /// Processes that are watched, where they are by pid.
     targets: HashSet<u32>,
     weights: Weights,
@@ -102,7 +120,7 @@ impl Stream for Allocating {
     fn info(&self) -> SourceInfo {
         SourceInfo {
             name: "heap".into(),
-            event: if self.session { "uprobe session" } else { "uprobe" }.into(),
+            event: self.event(),
             period: rate(&self.options).max(1),
             count: ValueType::new("alloc_objects", "count"),
             value: ValueType::new("alloc_space", "bytes"),
@@ -112,10 +130,11 @@ impl Stream for Allocating {
     }
 
     fn start(&mut self) -> Result<()> {
-        match self.options.target.is_by_pid() {
-            true => self.targets.clone().into_iter().for_each(|pid| self.probe(pid)),
-            false => processes().into_iter().for_each(|(pid, _)| self.probe(pid)),
+        if self.is_governed() {
+            self.trap = self.cost_of_trap();
+            self.cpu_time();
         }
+        self.probe_all();
         Ok(())
     }
 
@@ -128,7 +147,35 @@ impl Stream for Allocating {
     }
 
     fn weigh(&self, count: u64, value: u64, time: u64) -> (u64, u64) {
-        self.weights.of(count, value, time)
+        self.weights.of(count, value, time, self.governor.scale(time))
+    }
+
+    fn rests(&self) -> Option<Duration> {
+        let governed = self.governor.share().is_some();
+        self.is_governed().then_some(if governed { TEND_GOVERNED } else { TEND })
+    }
+
+    fn tend(&mut self) -> Result<()> {
+        if !self.is_governed() {
+            return Ok(());
+        }
+        let (hits, cpu) = (self.hits() as f64, self.cpu_time() as f64);
+        match self.governor.judge(machine::monotonic_ns(), cpu, hits * self.trap) {
+            Order::Off => {
+                self.on = false;
+                self.attached.suspend();
+            }
+            Order::On => {
+                self.on = true;
+                // Calls that were under way when probes were taken off will not be seen to return.
+                if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+                    bss.generation += 1;
+                }
+                self.probe_all();
+            }
+            Order::Stay => {}
+        }
+        Ok(())
     }
 
     fn follow(&mut self, events: &[TaskEvent]) -> Result<()> {
@@ -153,7 +200,9 @@ impl Stream for Allocating {
                 _ => {}
             }
         }
-        changed.into_iter().for_each(|pid| self.probe(pid));
+        if self.on {
+            changed.into_iter().for_each(|pid| self.probe(pid));
+        }
         Ok(())
     }
 
@@ -183,17 +232,69 @@ impl Stream for Allocating {
 }
 
 impl Allocating {
+    fn is_governed(&self) -> bool {
+        self.options.memory.max_overhead.is_finite()
+    }
+
+    /// How it samples; where probes were not set all the time, the share of the target's time.
+    fn event(&self) -> String {
+        let how = if self.session { "uprobe session" } else { "uprobe" };
+        match self.governor.share() {
+            None => how.to_owned(),
+            Some(share) => format!("{how}, in {:.1} % of the time", 100.0 * share),
+        }
+    }
+
+    /// Calls that were seen.
+    fn hits(&self) -> u64 {
+        let key = 0u32.to_ne_bytes();
+        let cpus = self.skel.maps.sampling.lookup_percpu(&key, MapFlags::ANY).ok().flatten();
+        let hits = |bytes: &Vec<u8>| bpf::read::<heap::types::sampling>(bytes).map(|one| one.hits);
+        cpus.unwrap_or_default().iter().filter_map(hits).sum()
+    }
+
+    /// CPU time of the target since the first call, ns.
+    fn cpu_time(&mut self) -> u64 {
+        match self.options.target.is_by_pid() {
+            true => self.time.of(self.targets.iter().copied()),
+            false => machine::busy_ns(),
+        }
+    }
+
+    /// Measured on ourselves: the time of a pair of calls with probes and without.
+    fn cost_of_trap(&mut self) -> f64 {
+        let own = std::process::id();
+        let bare = pair();
+        self.attached.add(&programs(&self.skel.progs, self.session), own, Some(own));
+        let probed = pair();
+        self.attached.remove(own);
+        let trap = ((probed - bare) / 2.0).max(LEAST_TRAP);
+        tracing::info!("a trap takes {trap:.0} ns here");
+        trap
+    }
+
+    fn probe_all(&mut self) {
+        match self.options.target.is_by_pid() {
+            true => self.targets.clone().into_iter().for_each(|pid| self.probe(pid)),
+            false => processes().into_iter().for_each(|(pid, _)| self.probe(pid)),
+        }
+    }
+
     fn probe(&mut self, pid: u32) {
-        let progs = &self.skel.progs;
-        let programs = match self.session {
-            true => Programs::Session { call: &progs.heap_call, free: &progs.heap_free },
-            false => Programs::Probes {
-                enter: &progs.heap_enter,
-                leave: &progs.heap_leave,
-                free: &progs.heap_free_alone,
-            },
-        };
         let who = self.options.target.is_by_pid().then_some(pid);
+        let progs = &self.skel.progs;
+        let programs = programs(progs, self.session);
         self.attached.add(&programs, pid, who);
+    }
+}
+
+fn programs<'p>(progs: &'p heap::HeapProgs<'static>, session: bool) -> Programs<'p> {
+    match session {
+        true => Programs::Session { call: &progs.heap_call, free: &progs.heap_free },
+        false => Programs::Probes {
+            enter: &progs.heap_enter,
+            leave: &progs.heap_leave,
+            free: &progs.heap_free_alone,
+        },
     }
 }

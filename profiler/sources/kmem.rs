@@ -154,7 +154,7 @@ impl Stream for Allocating {
     }
 
     fn weigh(&self, count: u64, value: u64, time: u64) -> (u64, u64) {
-        self.weights.of(count, value, time)
+        self.weights.of(count, value, time, 1.0)
     }
 
     fn count(&self, base: &Base, stats: &mut Stats) {

@@ -102,11 +102,19 @@ pub struct MemoryOptions {
     pub max_size: u64,
     /// Prefixes of the names of allocators' functions, besides those that are known.
     pub prefixes: Vec<String>,
+    /// What probes may cost, as a share of the target's CPU time; infinite: whatever it takes.
+    pub max_overhead: f64,
 }
 
 impl Default for MemoryOptions {
     fn default() -> Self {
-        Self { rate: None, min_size: 0, max_size: u64::MAX, prefixes: Vec::new() }
+        Self {
+            rate: None,
+            min_size: 0,
+            max_size: u64::MAX,
+            prefixes: Vec::new(),
+            max_overhead: f64::INFINITY,
+        }
     }
 }
 
@@ -159,6 +167,19 @@ pub trait Stream {
     /// # Errors
     /// The kernel refuses something.
     fn follow(&mut self, _events: &[TaskEvent]) -> Result<()> {
+        Ok(())
+    }
+
+    /// How long it can be left alone; then [`Stream::tend`] is due.
+    fn rests(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Does what is to be done now and then.
+    ///
+    /// # Errors
+    /// The kernel refuses something.
+    fn tend(&mut self) -> Result<()> {
         Ok(())
     }
 
