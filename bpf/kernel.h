@@ -36,6 +36,7 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
@@ -137,6 +138,7 @@ struct path {
 
 /* The unwind tables have a `file` of their own; libbpf takes no account of ___ and what follows. */
 struct file___kernel {
+	void *private_data;
 	struct path f_path;
 };
 
@@ -197,6 +199,32 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 	u16 sk_protocol;
+};
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct trace_event_class {
+	const char *system;
+};
+
+struct trace_event_call {
+	struct list_head list;
+	struct trace_event_class *class;
+	void *data;
+};
+
+struct perf_event {
+	struct trace_event_call *tp_event;
+};
+
+struct syscall_metadata {
+	const char *name;
+	int syscall_nr;
+	int nb_args;
+	const char **types;
+	const char **args;
 };
 
 struct task_struct {

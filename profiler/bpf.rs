@@ -22,7 +22,7 @@ macro_rules! skeletons {
 }
 skeletons!(base);
 skeletons!(cpu faults heap kmem);
-skeletons!(exec exit open readline signal tcpstates unlink);
+skeletons!(exec exit open readline signal syscalls tcpstates unlink);
 
 /// What the kernel half of every source of kind `events` shares with us; see `bpf/events.bpf.h`.
 pub use exec::types::{event, event_counters};
@@ -166,6 +166,16 @@ unsafe impl Plain for readline::types::readline {}
 // SAFETY: as above.
 unsafe impl Plain for signal::types::signal {}
 // SAFETY: as above.
+unsafe impl Plain for syscalls::types::call {}
+// SAFETY: as above.
+unsafe impl Plain for syscalls::types::recipe {}
+// SAFETY: as above.
+unsafe impl Plain for syscalls::types::table_entry {}
+// SAFETY: as above.
+unsafe impl Plain for syscalls::types::table_question {}
+// SAFETY: as above.
+unsafe impl Plain for syscalls::types::totals {}
+// SAFETY: as above.
 unsafe impl Plain for tcpstates::types::tcpstate {}
 // SAFETY: as above.
 unsafe impl Plain for unlink::types::unlink {}
@@ -177,6 +187,14 @@ pub fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
     }
     // SAFETY: there are enough bytes, T is Plain, and the read needs no alignment.
     Some(unsafe { ptr::read_unaligned(bytes.as_ptr().cast()) })
+}
+
+/// An integer of 1 to 8 bytes at a place in others; none if they are too few.
+pub fn word_at(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
+    let mut word = [0; 8];
+    let part = bytes.get(at..at.checked_add(width)?)?;
+    word.get_mut(..width)?.copy_from_slice(part);
+    Some(u64::from_ne_bytes(word))
 }
 
 /// The bytes of a value, to hand to the kernel.

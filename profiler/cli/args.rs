@@ -89,7 +89,8 @@ pub struct RecordArgs {
 
 #[derive(Group)]
 pub struct TraceArgs {
-    /// Events: exec, exit, open, unlink, signal, readline, tcpstates; several in the order of time
+    /// Events: exec, exit, open, unlink, signal, readline, tcpstates, syscalls; several are told in
+    /// the order of time
     #[arg(value_name = "NAME", value_delimiter = ',', required = true)]
     pub events: Vec<String>,
     /// How long, such as 10s, 5m, 2h; else until Ctrl-C or until the target ends
@@ -98,8 +99,8 @@ pub struct TraceArgs {
     /// A JSON object a line
     #[arg(long)]
     pub json: bool,
-    /// Only how many there were, at the end
-    #[arg(long, conflicts_with = "json")]
+    /// Only how many there were, at the end; of system calls also how long they took
+    #[arg(short, long, conflicts_with = "json")]
     pub count: bool,
     /// Where to; with a COMMAND standard error if not given, else standard output
     #[arg(short, long, value_name = "FILE")]
@@ -113,7 +114,16 @@ pub struct TraceArgs {
     /// exec: also those that failed
     #[arg(long, conflicts_with = "failed", help_heading = "Which events")]
     pub with_failed: bool,
-    /// exit: processes that lived for this at least
+    /// syscalls: these only, by name or class (file, desc, network, memory, process, signal); with
+    /// !NAME all but that one
+    #[arg(short = 'e', long = "calls", value_name = "CALL", value_delimiter = ',')]
+    #[arg(help_heading = "Which events")]
+    pub calls: Vec<String>,
+    /// syscalls: bytes of data to show, 256 at most
+    #[arg(long, value_name = "BYTES", default_value_t = 32, help_heading = "Which events")]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=256))]
+    pub data: u32,
+    /// exit: processes that lived, and syscalls: calls that took this at least
     #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = "Which events")]
     pub min: Option<Duration>,
     /// signal: these, by name or number

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     collector::EventRings,
     doctor, machine,
+    model::CallTotals,
     output::{self, Lines, WallClock, left, printable, right},
     sources::{self, Base, EventCounts, EventStream, Events, Filters, Options},
 };
@@ -86,7 +87,7 @@ fn choose(args: &TraceArgs) -> Result<Vec<&'static dyn Events>> {
     let has_ports = !args.local_port.is_empty() || !args.remote_port.is_empty();
     for (given, option, source) in [
         (args.with_failed, "--with-failed", "exec"),
-        (args.min.is_some(), "--min", "exit"),
+        (!args.calls.is_empty(), "-e", "syscalls"),
         (!args.signals.is_empty(), "--signal", "signal"),
         (args.ipv4 || args.ipv6, "-4 or -6", "tcpstates"),
         (has_ports, "a port", "tcpstates"),
@@ -95,6 +96,10 @@ fn choose(args: &TraceArgs) -> Result<Vec<&'static dyn Events>> {
         if given && !chosen.iter().any(|chosen| chosen.name() == source) {
             bail!("{option} is for {source}, which is not traced; add it: {source}");
         }
+    }
+    let timed = |chosen: &&dyn Events| ["exit", "syscalls"].contains(&chosen.name());
+    if args.min.is_some() && !chosen.iter().any(timed) {
+        bail!("--min is for exit and syscalls, of which neither is traced");
     }
     Ok(chosen)
 }
@@ -107,6 +112,9 @@ fn filters(args: &TraceArgs) -> Result<Filters> {
     Ok(Filters {
         failed: args.failed,
         with_failed: args.with_failed,
+        calls: args.calls.clone(),
+        totals: args.count,
+        data_bytes: args.data,
         least_age: args.min.unwrap_or_default(),
         signals: args.signals.clone(),
         family: match (args.ipv4, args.ipv6) {
@@ -180,6 +188,8 @@ struct Printer<'a> {
     args: &'a TraceArgs,
     sources: Vec<(&'static dyn Events, Lines)>,
     tallies: Vec<BTreeMap<Vec<u8>, Tally>>,
+    /// What the kernel half of each source counted itself.
+    counted: Vec<u64>,
     clock: WallClock,
     line: String,
     out: BufWriter<Box<dyn Write>>,
@@ -202,6 +212,7 @@ impl<'a> Printer<'a> {
             args,
             sources: chosen.iter().map(lines).collect(),
             tallies: vec![BTreeMap::new(); chosen.len()],
+            counted: vec![0; chosen.len()],
             clock: WallClock::default(),
             line: String::new(),
             out: BufWriter::with_capacity(1 << 16, out),
@@ -245,13 +256,14 @@ impl<'a> Printer<'a> {
 
     fn finish(&mut self, tracing: &Tracing, seconds: f64) -> Result<()> {
         if self.args.count {
-            self.table()?;
+            self.table(tracing)?;
         }
         let counts: Vec<EventCounts> = tracing.streams.iter().map(EventStream::counts).collect();
         let mut all = 0;
         let mut each = Vec::new();
-        for ((source, _), tallies) in self.sources.iter().zip(&self.tallies) {
-            let events: u64 = tallies.values().map(|tally| tally.events).sum();
+        let told = self.sources.iter().zip(&self.tallies).zip(&self.counted);
+        for (((source, _), tallies), counted) in told {
+            let events = counted + tallies.values().map(|tally| tally.events).sum::<u64>();
             each.push(format!("{} {}", source.name(), HumanCount(events)));
             all += events;
         }
@@ -275,7 +287,31 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    fn table(&mut self) -> Result<()> {
+    /// What the kernel half of a source counted itself.
+    fn totals(&mut self, tracing: &Tracing) -> Result<()> {
+        let sources = self.sources.iter().zip(&tracing.streams);
+        for (((source, _), stream), counted) in sources.zip(&mut self.counted) {
+            let Some(mut totals) = source.totals(stream)? else { continue };
+            *counted += totals.iter().map(|of| of.count).sum::<u64>();
+            totals.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.name.cmp(&b.name)));
+            let span = |time| output::quantity(time, "nanoseconds");
+            let row = |of: &CallTotals| {
+                let counts = [of.count, of.errors].map(output::thousands);
+                let spans = [of.time, of.p50, of.p99, of.most].map(span);
+                counts.into_iter().chain(spans).chain([of.name.clone()]).collect()
+            };
+            let rows: Vec<Vec<String>> = totals.iter().map(row).collect();
+            let headings = ["COUNT", "FAILED", "TOTAL", "P50", "P99", "MAX"].map(right);
+            let columns: Vec<_> = headings.into_iter().chain([left("CALL")]).collect();
+            for line in output::lines(&columns, &rows, None) {
+                writeln!(self.out, "{line}")?;
+            }
+        }
+        self.flush()
+    }
+
+    fn table(&mut self, tracing: &Tracing) -> Result<()> {
+        self.totals(tracing)?;
         let mut rows: Vec<(Tally, &str, &[u8])> = Vec::new();
         for ((source, _), tallies) in self.sources.iter().zip(&self.tallies) {
             rows.extend(tallies.iter().map(|(comm, tally)| (*tally, source.name(), &comm[..])));
@@ -289,6 +325,9 @@ impl<'a> Printer<'a> {
                 counts.into_iter().chain(words).collect()
             })
             .collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
         let columns = [right("COUNT"), right("FAILED"), left("EVENT"), left("COMMAND")];
         for line in output::lines(&columns, &rows, None) {
             writeln!(self.out, "{line}")?;

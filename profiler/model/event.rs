@@ -66,10 +66,35 @@ pub enum Value<'a> {
     Text(Cow<'a, [u8]>),
     /// Texts from a program.
     Texts(Vec<&'a [u8]>),
+    /// Bytes, and whether there were more.
+    Data(&'a [u8], bool),
+    /// A file descriptor, and what it is open on.
+    File(i32, Option<Vec<u8>>),
+    /// A system call, and its arguments by name.
+    Call(&'static str, Vec<(&'static str, Value<'a>)>),
     /// A time, ns.
     Span(u64),
     /// What a system call returned: a negative one is an errno.
     Result(i64),
+}
+
+/// What was counted of one system call.
+#[derive(Clone, Debug, Default)]
+pub struct CallTotals {
+    /// Its name.
+    pub name: String,
+    /// Calls.
+    pub count: u64,
+    /// Those that returned an error.
+    pub errors: u64,
+    /// ns, of all together.
+    pub time: u64,
+    /// ns of the longest.
+    pub most: u64,
+    /// ns that half of them took at most, within 12 %.
+    pub p50: u64,
+    /// ns that 99 % of them took at most, within 12 %.
+    pub p99: u64,
 }
 
 impl<'a> Value<'a> {

@@ -16,7 +16,7 @@ mod table;
 mod view;
 
 pub use compare::{FALSE_DISCOVERIES, Side, difference_z, p_value, significant, z};
-pub use event::{Event, Field, Value};
+pub use event::{CallTotals, Event, Field, Value};
 pub use info::{Info, Overhead, SourceInfo, Stats, UnwindTables, ValueType};
 pub use label::{Label, UID_UNKNOWN, container, unit};
 pub use moment::{Moment, parse_span};

@@ -127,7 +127,8 @@ impl Lines {
         for (field, value) in self.fields.iter().zip(&event.values) {
             // Among the first already.
             if field.name != "uid" {
-                json_field(field.name, value, line);
+                line.push(',');
+                json_value(field.name, value, line);
             }
         }
         line.push('}');
@@ -155,11 +156,37 @@ fn cell<'a>(value: &'a Value<'_>) -> Cow<'a, str> {
             words.join(" ").into()
         }
         Value::Span(time) => quantity(*time, "nanoseconds").into(),
+        Value::Data(bytes, more) => {
+            format!("{}{}", string(bytes), if *more { "..." } else { "" }).into()
+        }
+        Value::File(number, None) => number.to_string().into(),
+        Value::File(number, Some(path)) => format!("{number}<{}>", printable(path)).into(),
+        Value::Call(name, args) => {
+            let args: Vec<Cow<'_, str>> = args.iter().map(|(_, value)| argument(value)).collect();
+            format!("{name}({})", args.join(", ")).into()
+        }
+        Value::Result(address @ 0x1_0000_0000..) => format!("{address:#x}").into(),
         Value::Result(result) => match errno(*result) {
             Some(name) => name,
             None => result.to_string().into(),
         },
     }
+}
+
+/// A value as an argument of a call, as C would have it.
+fn argument<'a>(value: &'a Value<'_>) -> Cow<'a, str> {
+    match value {
+        Value::Text(text) => string(text).into(),
+        Value::Texts(texts) => {
+            let texts: Vec<String> = texts.iter().map(|text| string(text)).collect();
+            format!("[{}]", texts.join(", ")).into()
+        }
+        other => cell(other),
+    }
+}
+
+fn string(bytes: &[u8]) -> String {
+    format!("\"{}\"", printable(bytes).replace('"', "\\\""))
 }
 
 /// The name of the error that a system call returned.
@@ -203,9 +230,10 @@ fn quoted(word: &[u8]) -> Cow<'_, str> {
     text
 }
 
-fn json_field(name: &str, value: &Value<'_>, line: &mut String) {
+/// Appends `"name":value`.
+fn json_value(name: &str, value: &Value<'_>, line: &mut String) {
     let suffix = if matches!(value, Value::Span(_)) { "_ns" } else { "" };
-    let _ = write!(line, ",\"{name}{suffix}\":");
+    let _ = write!(line, "\"{name}{suffix}\":");
     let _ = match value {
         Value::None => write!(line, "null"),
         Value::Number(number) => write!(line, "{number}"),
@@ -219,6 +247,23 @@ fn json_field(name: &str, value: &Value<'_>, line: &mut String) {
             Some(error) => write!(line, "{result},\"error\":\"{error}\""),
             None => write!(line, "{result}"),
         },
+        Value::File(..) => {
+            json_text(cell(value).as_bytes(), line);
+            Ok(())
+        }
+        Value::Call(name, args) => {
+            let _ = write!(line, "\"{name}\",\"args\":");
+            for (index, (name, value)) in args.iter().enumerate() {
+                line.push(if index == 0 { '{' } else { ',' });
+                json_value(name, value, line);
+            }
+            line.push_str(if args.is_empty() { "{}" } else { "}" });
+            Ok(())
+        }
+        Value::Data(text, _) => {
+            json_text(text, line);
+            Ok(())
+        }
         Value::Text(text) => {
             json_text(text, line);
             if std::str::from_utf8(text).is_err() {

@@ -37,7 +37,7 @@ pub use flamegraph::Flamegraph;
 pub use report::{Report, ReportJson};
 pub use summary::{NO_STACK, counts, origin, title};
 pub use table::{Column, left, lines, right};
-pub use text::{clean, shorten, thousands};
+pub use text::{clean, quantity, shorten, thousands};
 
 /// A map that is fast on small numbers, of which nearly all keys here are made.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;

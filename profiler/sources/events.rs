@@ -9,7 +9,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, Program, UprobeOpts, skel::Skel};
 use super::{Base, Options, paths::until_nul};
 use crate::{
     bpf,
-    model::{Event, Field, Value},
+    model::{CallTotals, Event, Field, Value},
     target::COMM_BYTES,
 };
 
@@ -30,6 +30,14 @@ pub trait Events: Sync {
     /// The kernel or our privileges do not allow it: says what is missing.
     fn open(&self, options: &Options, filters: &Filters, base: &Base) -> Result<EventStream>;
 
+    /// What was counted, where only totals are wanted and the kernel half keeps them.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn totals(&self, _stream: &EventStream) -> Result<Option<Vec<CallTotals>>> {
+        Ok(None)
+    }
+
     /// The event of a record; none if it is not one that we know.
     fn decode<'a>(&self, record: &'a [u8]) -> Option<Event<'a>>;
 }
@@ -41,7 +49,7 @@ pub struct Filters {
     pub failed: bool,
     /// Also what failed, where it is left out otherwise.
     pub with_failed: bool,
-    /// Processes that lived for this at least.
+    /// Processes that lived, and system calls that took, this at least.
     pub least_age: Duration,
     /// Signals by their numbers; none: all.
     pub signals: Vec<u32>,
@@ -53,6 +61,12 @@ pub struct Filters {
     pub remote_ports: Vec<u16>,
     /// Program or library, where the source has to know one.
     pub file: Option<PathBuf>,
+    /// System calls, or classes of them; with `!`: not them. None: all.
+    pub calls: Vec<String>,
+    /// Only totals, where the kernel half keeps them.
+    pub totals: bool,
+    /// Bytes of data that are shown of a system call.
+    pub data_bytes: u32,
     /// Bytes of a ring buffer: a power of two, and of pages.
     pub ring_bytes: u32,
 }
@@ -98,6 +112,10 @@ impl EventStream {
         for program in self.skel.object().progs_mut().filter(|program| program.autoload()) {
             let name = program.name().to_string_lossy().into_owned();
             let section = program.section().to_string_lossy().into_owned();
+            // Called by others, or by us.
+            if name.starts_with("decode_") || section == "syscall" {
+                continue;
+            }
             if !section.starts_with("ure") && !section.starts_with("upr") {
                 let link = program
                     .attach()
@@ -141,7 +159,11 @@ impl EventStream {
         }
     }
 
-    fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>> {
+    /// One of its maps.
+    ///
+    /// # Errors
+    /// The object has none of that name.
+    pub fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>> {
         // libbpf puts the object's name before a section's, cut so that the kernel takes it.
         let map =
             self.skel.object().maps().find(|map| map.name().to_string_lossy().ends_with(name));

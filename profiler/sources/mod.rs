@@ -19,6 +19,7 @@ mod paths;
 mod per_cpu;
 mod readline;
 mod signal;
+mod syscalls;
 mod tcpstates;
 mod unlink;
 mod weights;
@@ -61,6 +62,7 @@ pub const SOURCES: &[Source] = &[
     Source::Events(&signal::Signal),
     Source::Events(&readline::Readline),
     Source::Events(&tcpstates::Tcpstates),
+    Source::Events(&syscalls::Syscalls),
 ];
 
 impl Source {

@@ -1,7 +1,12 @@
 //! `signal`.
 
+use std::{fs, path::Path};
+
 use crate::{
-    common::workload::{Workshop, require_root},
+    common::{
+        command::{has, skip},
+        workload::{Workshop, require_root},
+    },
     tracer::{text, trace},
 };
 
@@ -60,4 +65,39 @@ fn only_the_wanted_ones() {
     assert_eq!(traced.events.len() - traced.count("signal", "0"), 20);
     let traced = trace(&shop, &["signal", "--failed"], &[text(&program)]).whole();
     assert_eq!((traced.events.len(), traced.count("error", "ESRCH")), (10, 10));
+}
+
+#[test]
+fn the_out_of_memory_killer_is_seen() {
+    if !require_root() || !has("perl") {
+        return;
+    }
+    // The one hierarchy or the other has the controller.
+    let both =
+        [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+    let group = both.iter().find_map(|(folder, limit)| {
+        let group = Path::new(folder).join(format!("rprof-test-{}", std::process::id()));
+        fs::create_dir(&group).ok()?;
+        let limited = fs::write(group.join(limit), "20M").is_ok();
+        if !limited {
+            fs::remove_dir(&group).unwrap();
+        }
+        limited.then_some(group)
+    });
+    let Some(group) = group else { return skip("there is no cgroup with a limit of memory") };
+    let _ = fs::write(group.join("memory.swap.max"), "0"); // only the second has it
+    let shop = Workshop::new();
+    let script = format!(
+        "echo $$ > {}/cgroup.procs; exec perl -e '$x = \"a\" x 60000000; sleep 1'",
+        text(&group)
+    );
+    let traced = trace(&shop, &["signal,exit", "--signal", "KILL"], &["/bin/sh", "-c", &script]);
+    fs::remove_dir(&group).unwrap();
+    assert_eq!(traced.ran.code(), 128 + 9, "{}", traced.err);
+    let victims = traced.of(|event| event["outcome"] == "OOM victim");
+    assert_eq!(victims.len(), 1);
+    assert_eq!((&victims[0]["signal"], &victims[0]["by"]), (&"SIGKILL".into(), &"kernel".into()));
+    let ended = traced.of(|event| event["event"] == "exit" && event["signal"] == "SIGKILL");
+    assert_eq!(ended.len(), 1);
+    assert_eq!(ended[0]["pid"], victims[0]["to"]);
 }
