@@ -17,6 +17,7 @@ mod firefox;
 mod flamegraph;
 mod fold;
 mod folded;
+mod histogram;
 mod json;
 mod palette;
 mod picture;
@@ -34,10 +35,11 @@ mod example;
 pub use diff::{Change, Diff, diff};
 pub use events::{Lines, WallClock, printable};
 pub use flamegraph::Flamegraph;
+pub use histogram::{Bars, write_each, write_json};
 pub use report::{Report, ReportJson};
 pub use summary::{NO_STACK, counts, origin, title};
 pub use table::{Column, left, lines, right};
-pub use text::{clean, shorten, thousands};
+pub use text::{clean, quantity, shorten, thousands};
 
 /// A map that is fast on small numbers, of which nearly all keys here are made.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
