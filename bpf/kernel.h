@@ -196,9 +196,61 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 };
 
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+	struct cgroup *ancestors[]; /* since 6.1 */
+};
+
+/* Before 6.1 (commit 7f203bc89eb6). */
+struct cgroup___ids {
+	int level;
+	__u64 ancestor_ids[];
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[];
+};
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup; /* since 5.15 (commit 8520e224f547) */
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct sock_cgroup_data sk_cgrp_data;
+	kuid_t sk_uid;
 	u16 sk_protocol;
+	int sk_err;
 };
 
 struct list_head {
@@ -231,6 +283,8 @@ struct task_struct {
 	struct thread_info thread_info;
 	int pid;
 	int tgid;
+	unsigned int __state;
+	int on_cpu;
 	unsigned int flags;
 	void *stack;
 	unsigned in_execve : 1;
@@ -243,6 +297,9 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
+	struct css_set *cgroups;
+	struct cred *cred;
+	struct pid *thread_pid;
 	char comm[TASK_COMM_LEN];
 };
 

@@ -23,6 +23,22 @@ macro_rules! skeletons {
 skeletons!(base);
 skeletons!(cpu faults heap kmem);
 skeletons!(exec exit open readline signal syscalls tcpstates unlink);
+skeletons!(gc hardirqs runqlat softirqs tcpconnlat tcprtt);
+
+/// A collection of `bpf/gc.bpf.c`.
+pub use gc::types::collection;
+
+/// A connection of `bpf/tcpconnlat.bpf.c`.
+pub use tcpconnlat::types::connection;
+
+/// The key of a connection. Each skeleton has a type of its own for the same struct.
+pub fn key_of(connection: &connection) -> latency_key {
+    const _: () = assert!(size_of::<latency_key>() == size_of::<tcpconnlat::types::latency_key>());
+    read(&bytes(connection)[mem::offset_of!(connection, key)..]).unwrap_or_default()
+}
+
+/// What the kernel half of every source of kind `latency` shares with us; see `bpf/latency.bpf.h`.
+pub use runqlat::types::{histogram, latency_key, uncounted};
 
 /// What the kernel half of every source of kind `events` shares with us; see `bpf/events.bpf.h`.
 pub use exec::types::{event, event_counters};
@@ -179,6 +195,16 @@ unsafe impl Plain for syscalls::types::totals {}
 unsafe impl Plain for tcpstates::types::tcpstate {}
 // SAFETY: as above.
 unsafe impl Plain for unlink::types::unlink {}
+// SAFETY: as above.
+unsafe impl Plain for latency_key {}
+// SAFETY: as above.
+unsafe impl Plain for histogram {}
+// SAFETY: as above.
+unsafe impl Plain for uncounted {}
+// SAFETY: as above.
+unsafe impl Plain for collection {}
+// SAFETY: as above.
+unsafe impl Plain for connection {}
 
 /// The value at the start of `bytes`; none if they are too few.
 pub fn read<T: Plain>(bytes: &[u8]) -> Option<T> {

@@ -13,6 +13,7 @@ mod args;
 mod confine;
 mod diff;
 mod doctor;
+mod latency;
 mod limits;
 mod memory;
 mod progress;
@@ -64,6 +65,7 @@ pub fn run() -> ExitCode {
 fn command(command: Command) -> Result<ExitCode> {
     match command {
         Command::Agent(args) => agent::agent(&args),
+        Command::Latency(args) => latency::latency(&args),
         Command::Record(args) => record::record(args),
         Command::Trace(args) => trace::trace(args),
         Command::Flamegraph(args) => read::flamegraph(&args).map(|()| ExitCode::SUCCESS),

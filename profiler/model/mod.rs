@@ -6,6 +6,7 @@
 
 mod compare;
 mod event;
+mod histogram;
 mod info;
 mod label;
 mod moment;
@@ -17,6 +18,7 @@ mod view;
 
 pub use compare::{FALSE_DISCOVERIES, Side, difference_z, p_value, significant, z};
 pub use event::{CallTotals, Event, Field, Value};
+pub use histogram::{BUCKETS, Bucket, Histogram, Interval, Key, Series};
 pub use info::{Info, Overhead, SourceInfo, Stats, UnwindTables, ValueType};
 pub use label::{Label, UID_UNKNOWN, container, unit};
 pub use moment::{Moment, parse_span};

@@ -134,10 +134,11 @@ pub fn parse_span(text: &str) -> Result<Duration> {
         let seconds = match unit {
             "" | "s" => 1.0,
             "ms" => 0.001,
+            "us" => 0.000_001,
             "m" | "min" => 60.0,
             "h" => 3600.0,
             "d" => 86400.0,
-            _ => bail!("{unit:?} is no unit of time; there are ms, s, m, h and d"),
+            _ => bail!("{unit:?} is no unit of time; there are us, ms, s, m, h and d"),
         };
         let part =
             Duration::try_from_secs_f64(number * seconds).context("that time is too long")?;

@@ -16,6 +16,7 @@ mod build;
 mod cgroup;
 mod held;
 mod image;
+mod keys;
 mod labels;
 mod limits;
 mod names;
@@ -32,6 +33,9 @@ use std::{
 };
 
 use anyhow::Result;
+
+pub(crate) use keys::text;
+pub use keys::{Keys, Names as KeyNames};
 
 use self::{
     build::Builder,

@@ -10,16 +10,25 @@ mod events;
 mod exec;
 mod exit;
 mod faults;
+mod gc;
+mod hardirqs;
 mod heap;
 mod kmem;
+mod latency;
 pub(crate) mod linux;
 mod load;
 mod open;
 mod paths;
 mod per_cpu;
 mod readline;
+mod runqlat;
+mod runtimes;
 mod signal;
 mod syscalls;
+mod softirqs;
+mod tcp;
+mod tcpconnlat;
+mod tcprtt;
 mod tcpstates;
 mod unlink;
 mod weights;
@@ -30,6 +39,7 @@ use anyhow::{Result, bail};
 
 pub use base::Base;
 pub use events::{EventCounts, EventStream, Events, Filters, RING_BYTES};
+pub use latency::{Ability, End, Gauge, Latency, Question, check};
 pub(crate) use linux::signal_number;
 pub(crate) use load::has_syscall_programs;
 
@@ -47,6 +57,8 @@ pub enum Source {
     Stacks(&'static dyn Stacks),
     /// A record for each occurrence, for `rprof trace`.
     Events(&'static dyn Events),
+    /// Histograms of times, for `rprof latency`.
+    Latency(&'static dyn Latency),
 }
 
 /// Every source.
@@ -63,6 +75,12 @@ pub const SOURCES: &[Source] = &[
     Source::Events(&readline::Readline),
     Source::Events(&tcpstates::Tcpstates),
     Source::Events(&syscalls::Syscalls),
+    Source::Latency(&runqlat::Runqlat),
+    Source::Latency(&hardirqs::Hardirqs),
+    Source::Latency(&softirqs::Softirqs),
+    Source::Latency(&gc::Gc),
+    Source::Latency(&tcpconnlat::Tcpconnlat),
+    Source::Latency(&tcprtt::Tcprtt),
 ];
 
 impl Source {
@@ -71,6 +89,7 @@ impl Source {
         match self {
             Self::Stacks(source) => source.name(),
             Self::Events(source) => source.name(),
+            Self::Latency(source) => source.name(),
         }
     }
 }
@@ -248,6 +267,24 @@ pub fn find_events(name: &str) -> Result<&'static dyn Events> {
         None => {
             let known: Vec<&str> = events.map(Events::name).collect();
             bail!("no events {name:?}; there are: {}", known.join(", "))
+        }
+    }
+}
+
+/// The source of kind `latency` of that name.
+///
+/// # Errors
+/// There is none: names those that there are.
+pub fn find_latency(name: &str) -> Result<&'static dyn Latency> {
+    let known = SOURCES.iter().filter_map(|source| match source {
+        Source::Latency(source) => Some(*source),
+        _ => None,
+    });
+    match known.clone().find(|source| source.name() == name) {
+        Some(source) => Ok(source),
+        None => {
+            let names: Vec<&str> = known.map(Latency::name).collect();
+            bail!("no latency {name:?}; there is: {}", names.join(", "))
         }
     }
 }

@@ -1,0 +1,50 @@
+//! Source `runqlat`: how long threads were runnable before they ran.
+
+use std::mem::MaybeUninit;
+
+use anyhow::{Context, Result};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+
+use super::{
+    Base, Options,
+    latency::{Ability, Counting, Gauge, Latency, Question, ask, room},
+    load,
+};
+use crate::{bpf::runqlat, collector::Histograms, model::Key};
+
+/// The source.
+pub struct Runqlat;
+
+impl Latency for Runqlat {
+    fn name(&self) -> &'static str {
+        "runqlat"
+    }
+
+    fn keys(&self) -> &'static [Key] {
+        &[Key::Process, Key::Thread, Key::Cgroup, Key::PidNamespace, Key::Cpu]
+    }
+
+    fn usual_keys(&self) -> &'static [Key] {
+        &[]
+    }
+
+    fn abilities(&self) -> &'static [Ability] {
+        &[Ability::Cpu, Ability::Processes]
+    }
+
+    fn open(&self, options: &Options, question: &Question, base: &Base) -> Result<Box<dyn Gauge>> {
+        // Once for each run of rprof: what borrows from it may then live as long as it needs.
+        let storage = Box::leak(Box::new(MaybeUninit::uninit()));
+        let mut open = runqlat::RunqlatSkelBuilder::default().open(storage)?;
+        let rodata =
+            open.maps.rodata_data.as_deref_mut().context("runqlat.bpf.c has no .rodata")?;
+        load::configure!(rodata, options);
+        ask!(rodata, question);
+        open.maps.histograms.set_max_entries(room(&question.by)?)?;
+        base.lend(open.open_object_mut())?;
+        let skel = open.load().map_err(load::explain)?;
+        let maps = &skel.maps;
+        let maps = Histograms::new(&maps.histograms, &maps.epoch, &maps.uncounted)?;
+        Ok(Box::new(Counting::new(skel, maps, &question.by)))
+    }
+}
