@@ -4,6 +4,7 @@
 //! index, so a sample is a handful of numbers. The model knows nothing of BPF, of files or of
 //! formats: capture fills it, the store keeps it, a view narrows it, an output walks it.
 
+mod allocator;
 mod compare;
 mod event;
 mod info;
@@ -15,6 +16,7 @@ mod stack;
 mod table;
 mod view;
 
+pub use allocator::{ALLOCATORS, is_allocator};
 pub use compare::{FALSE_DISCOVERIES, Side, difference_z, p_value, significant, z};
 pub use event::{Event, Field, Value};
 pub use info::{Info, Overhead, SourceInfo, Stats, UnwindTables, ValueType};
