@@ -45,6 +45,12 @@ impl ValueType {
     pub fn new(name: &str, unit: &str) -> Self {
         Self { name: name.into(), unit: unit.into() }
     }
+
+    /// What is counted, in words: `samples`, `objects`.
+    pub fn noun(&self) -> String {
+        let objects = self.name.ends_with("_objects");
+        if objects { "objects".into() } else { self.name.replace('_', " ") }
+    }
 }
 
 /// What of a held source was not freed yet, as number of objects and as bytes: pprof's words.

@@ -4,6 +4,7 @@
 //! index, so a sample is a handful of numbers. The model knows nothing of BPF, of files or of
 //! formats: capture fills it, the store keeps it, a view narrows it, an output walks it.
 
+mod allocator;
 mod compare;
 mod event;
 mod histogram;
@@ -16,6 +17,7 @@ mod stack;
 mod table;
 mod view;
 
+pub use allocator::{ALLOCATORS, is_allocator};
 pub use compare::{FALSE_DISCOVERIES, Side, difference_z, p_value, significant, z};
 pub use event::{CallTotals, Event, Field, Value};
 pub use histogram::{BUCKETS, Bucket, Histogram, Interval, Key, Series};

@@ -14,7 +14,9 @@ use flate2::{Compression, write::GzEncoder};
 use pprof::protos::{self as proto, Message};
 
 use super::{Map, Output, summary, text};
-use crate::model::{Detail, FrameKind, Function, Label, Profile, Sample, Table, UID_UNKNOWN, View};
+use crate::model::{
+    ALLOCATORS, Detail, FrameKind, Function, Label, Profile, Sample, Table, UID_UNKNOWN, View,
+};
 
 /// Gzipped pprof.
 pub struct Pprof;
@@ -102,6 +104,9 @@ impl Builder<'_> {
         let period = if source.held { "space" } else { &source.value.name };
         self.out.period_type = Some(self.value_type(period, &source.value.unit));
         self.out.period = source.period as i64;
+        if source.held {
+            self.out.drop_frames = self.string(ALLOCATORS);
+        }
         let to = if profile.to == 0 { info.duration } else { profile.to };
         self.out.time_nanos = info.start.saturating_add(profile.from) as i64;
         self.out.duration_nanos = to.saturating_sub(profile.from) as i64;

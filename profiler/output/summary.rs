@@ -47,11 +47,7 @@ pub fn title(profile: &Profile) -> String {
 
 /// What is counted, in words: `samples`, `objects`.
 pub fn noun(count: &ValueType) -> String {
-    if count.name.ends_with("_objects") {
-        "objects".into()
-    } else {
-        clean(&count.name).replace('_', " ")
-    }
+    clean(&count.noun()).into_owned()
 }
 
 /// Who was recorded, for how long, at what rate, and when:

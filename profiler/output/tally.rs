@@ -1,12 +1,13 @@
 //! Self and total of each function, and the sum of each command: what a report is made of.
 //!
-//! Self is where samples ended, total is where they passed through. A function that calls itself
+//! Self is where samples ended, total is where they passed through. Samples of memory all end in an
+//! allocator, so of these self is of the function that called it. A function that calls itself
 //! is in a sample's total once.
 
 use serde::{Serialize, Serializer};
 
 use super::{Map, summary};
-use crate::model::{Name, NameKind, Profile, Table, View};
+use crate::model::{Name, NameKind, Profile, Table, View, is_allocator};
 
 /// One function of one binary.
 #[derive(Clone, Debug, Serialize)]
@@ -123,9 +124,12 @@ fn functions(profile: &Profile) -> Vec<Function> {
         }
         rows.extend(table.since(rows.len()).map(row));
         counted.resize(rows.len(), None);
+        let allocates =
+            |index: &u32| profile.source.held && is_allocator(&rows[*index as usize].name);
+        let own = functions.iter().position(|index| !allocates(index)).unwrap_or_default();
         for (depth, index) in functions.into_iter().enumerate() {
             let row = &mut rows[index as usize];
-            if depth == 0 {
+            if depth == own {
                 row.own += count;
                 row.own_value += value;
             }
@@ -166,6 +170,22 @@ mod tests {
         let rows: Vec<_> =
             tally.functions.iter().map(|row| (&*row.name, row.own, row.total)).collect();
         assert_eq!(rows, [("fib", 2, 2), ("main", 1, 3)]);
+    }
+
+    #[test]
+    fn memory_is_of_who_asked_for_it() {
+        let mut profile = example::heap();
+        example::add(&mut profile, &["main", "enlarge", "operator new(unsigned long)", "malloc"]);
+        example::add(&mut profile, &["malloc"]);
+        let own = |profile: &Profile| {
+            let tally = tally(profile, &View::default());
+            let rows = tally.functions.iter().filter(|row| row.own_value == example::PERIOD);
+            rows.map(|row| row.name.clone()).collect::<Vec<_>>()
+        };
+        // What nobody else is known to have asked for is the allocator's own.
+        assert_eq!(own(&profile), ["malloc", "enlarge"]);
+        profile.source.held = false;
+        assert_eq!(own(&profile), [] as [&str; 0]);
     }
 
     #[test]

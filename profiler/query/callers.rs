@@ -10,8 +10,7 @@ use super::{
     names::{Names, ROOT},
     straight::groups,
     timely,
-    tree::{Label, Least, Pair, Tile},
-    weights::{Group, Weights},
+    tree::{Label, Least, Pair, Sides, Tile},
 };
 
 /// A path that is followed towards its root: the node that it has come to, and its value.
@@ -21,24 +20,22 @@ struct Path {
     value: Pair,
 }
 
-/// The boxes of `now`, and of `base` beside it, from the leaves on.
+/// The boxes of what is shown, and of its base beside it, from the leaves on.
 ///
 /// # Errors
 /// It is `until` already.
 pub fn inverted<'a>(
     names: &Names,
-    now: &'a Weights,
-    base: Option<&'a Weights>,
+    sides: &Sides<'a>,
     boxes: usize,
     until: Instant,
 ) -> Result<Vec<Tile<'a>>> {
-    let total = Pair { now: now.total, base: base.map_or(0, |base| base.total) };
+    let total = sides.total();
     let least = Least::new(total, boxes);
     let mut out = vec![Tile { parent: 0, label: Label::All, total, own: Pair::default() }];
     let mut narrow = Pair::default();
-    for (name, now, base) in groups(now, base) {
-        let total = |group: Option<&Group>| group.map_or(0, |group| group.total);
-        let whole = Pair { now: total(now), base: total(base) };
+    for (name, groups) in groups(sides) {
+        let whole = Pair::of(groups.map(|group| group.map_or(0, |group| group.total)));
         let mut root = 0;
         if let Some(name) = name {
             if !least.is_met(whole) {
@@ -49,15 +46,11 @@ pub fn inverted<'a>(
             out.push(Tile { parent: 0, label, total: whole, own: Pair::default() });
             root = out.len() - 1;
         }
-        let pair = |which: usize, value| match which {
-            0 => Pair { now: value, base: 0 },
-            _ => Pair { now: 0, base: value },
-        };
         let mut paths = Vec::new();
-        for (which, group) in [now, base].into_iter().enumerate() {
+        for (side, group) in groups.into_iter().enumerate() {
             let own = group.map_or(&[][..], |group| &group.own);
             paths.extend(
-                own.iter().map(|(node, own)| Path { node: *node, value: pair(which, *own) }),
+                own.iter().map(|(node, own)| Path { node: *node, value: Pair::on(side, *own) }),
             );
         }
         follow(names, paths, root, least, &mut out, until)?;

@@ -28,7 +28,7 @@ pub use time::{
     COLUMNS_MAX, Gather, Heatmap, Lane, Mark, Points, Timeline, heatmap, heatmap_range, lane,
     timeline,
 };
-pub use tree::{BOXES_MAX, Flamegraph};
+pub use tree::{BOXES_MAX, Flamegraph, Sides};
 pub use weights::{Lens, Part, Shown, Weights};
 
 /// Why there is no answer.

@@ -118,6 +118,10 @@ fn shown<'a>(source: &'a SourceInfo, view: &'a View) -> Shown<'a> {
     Shown { view, source, measure: Measure::default() }
 }
 
+fn alone(now: &Weights) -> Sides<'_> {
+    Sides { now, base: None, common: None, in_use: false, held: false }
+}
+
 const ALL: usize = 1 << 40;
 
 fn with<T>(case: &Case, view: &View, ask: impl Fn(&Names, &Weights) -> T) -> T {
@@ -144,7 +148,7 @@ proptest! {
         let by = by_comm.then_some(Label::Comm);
         let view = View { inverted, by, ..View::default() };
         let graph = with(&case, &view, |names, weights| {
-            flamegraph(names, &view, weights, None, ALL, later(), &mut Scratch::default()).unwrap()
+            flamegraph(names, &view, &alone(weights), ALL, later(), &mut Scratch::default()).unwrap()
         });
         let expected = sums(case.paths.iter().map(|(comm, path, value)| {
             let mut path: Vec<String> = path.iter().copied().map(show).collect();
@@ -163,7 +167,7 @@ proptest! {
         let case = case(&made);
         let view = View { inverted, ..View::default() };
         let (whole, pruned) = with(&case, &view, |names, weights| {
-            let graph = |nodes| flamegraph(names, &view, weights, None, nodes, later(), &mut Scratch::default()).unwrap();
+            let graph = |nodes| flamegraph(names, &view, &alone(weights), nodes, later(), &mut Scratch::default()).unwrap();
             (boxes(&graph(ALL)), graph(nodes))
         });
         let least = pruned.total.div_ceil(nodes as u64).max(1);
@@ -190,7 +194,7 @@ proptest! {
     fn tables(made in made()) {
         let case = case(&made);
         let view = View::default();
-        let table = with(&case, &view, |names, weights| table(names, weights, None, ALL));
+        let table = with(&case, &view, |names, weights| table(names, &alone(weights), ALL));
         let mut expected: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for (_, path, value) in &case.paths {
             let mut path: Vec<String> = path.iter().copied().map(show).collect();
@@ -217,7 +221,7 @@ proptest! {
                 Some((path, path.iter().position(|(name, _)| *name == wanted)?, *value))
             });
             let sandwich = with(&case, &View::default(), |names, weights| {
-                sandwich(names, weights, None, wanted, ALL, later())
+                sandwich(names, &alone(weights), wanted, ALL, later())
             });
             if outermost.clone().count() == 0 {
                 prop_assert!(sandwich.is_err());
@@ -240,14 +244,14 @@ proptest! {
     }
 
     #[test]
-    fn a_base_stands_beside_each_box(made in made(), other in made(), inverted: bool) {
+    fn a_base_stands_beside_each_box(made in made(), other in made(), inverted: bool, in_use: bool) {
         let view = View { inverted, ..View::default() };
         let both = case(&made.iter().chain(&other).cloned().collect());
         let part_of = |entries: &[Entry]| Case { entries: entries.to_vec(), tables: both.tables.clone(), paths: Vec::new() };
         let (now, base) = both.entries.split_at(made.len());
-        let alone = |entries: &[Entry]| {
+        let by_itself = |entries: &[Entry]| {
             with(&part_of(entries), &view, |names, weights| {
-                boxes(&flamegraph(names, &view, weights, None, ALL, later(), &mut Scratch::default()).unwrap())
+                boxes(&flamegraph(names, &view, &alone(weights), ALL, later(), &mut Scratch::default()).unwrap())
             })
         };
         let (mut names, mut mapping) = (Names::default(), Mapping::default());
@@ -255,9 +259,12 @@ proptest! {
         let part = Part { tables: &both.tables, mapping: &mapping };
         let source = SourceInfo { frequency: 1, ..SourceInfo::default() };
         let gather = |entries| Weights::gather(part, entries, &names, shown(&source, &view), later(), &mut Scratch::default()).unwrap();
-        let (now_sums, base_sums) = (alone(now), alone(base));
+        let (now_sums, base_sums) = (by_itself(now), by_itself(base));
+        let [now, base, common] = [now, base, &base[..base.len() / 2]].map(gather);
+        let (base, common, in_use) = (Some(&base), Some(&common).filter(|_| in_use), in_use);
+        let sides = Sides { now: &now, base, common, in_use, held: false };
         let graph =
-            flamegraph(&names, &view, &gather(now), Some(&gather(base)), ALL, later(), &mut Scratch::default()).unwrap();
+            flamegraph(&names, &view, &sides, ALL, later(), &mut Scratch::default()).unwrap();
         let together = boxes(&graph);
         prop_assert!(now_sums.keys().chain(base_sums.keys()).all(|path| together.contains_key(path)));
         for (path, sums) in &together {
@@ -265,7 +272,7 @@ proptest! {
         }
         let z = graph.tree.z.as_ref().unwrap();
         prop_assert!(z.len() == graph.tree.total.len() && z.iter().all(|z| z.is_finite()));
-        prop_assert_eq!(z[0], 0.0);
+        prop_assert!(in_use || z[0] == 0.0);
         // In the order of boxes, which is that of paths but for `other`.
         let mut path: Vec<String> = Vec::new();
         for place in 0..graph.tree.depth.len() {

@@ -11,65 +11,40 @@ use super::{
     straight::{Scratch, straight},
     table::{Row, Table, rows, tally, totals},
     timely,
-    tree::{Flamegraph, Label, Least, Pair, Tile},
-    weights::Weights,
+    tree::{Flamegraph, Label, Least, Pair, SIDES, Sides, Tile},
 };
-use crate::model::{View, significant, z};
+use crate::model::{View, significant};
 
-/// A flame graph of `now` of about `boxes` wide boxes, beside `base` if there is one.
+/// A flame graph of about `boxes` wide boxes.
 ///
 /// # Errors
 /// It is `until` already.
 pub fn flamegraph(
     names: &Names,
     view: &View,
-    now: &Weights,
-    base: Option<&Weights>,
+    sides: &Sides<'_>,
     boxes: usize,
     until: Instant,
     scratch: &mut Scratch,
 ) -> Result<Flamegraph> {
     let tiles = match view.inverted {
-        true => inverted(names, now, base, boxes, until)?,
-        false => straight(names, now, base, boxes, until, scratch)?,
+        true => inverted(names, sides, boxes, until)?,
+        false => straight(names, sides, boxes, until, scratch)?,
     };
-    Ok(picture(names, &tiles, now, base))
+    Ok(Flamegraph::new(names, &tiles, sides))
 }
 
-fn picture(names: &Names, tiles: &[Tile<'_>], now: &Weights, base: Option<&Weights>) -> Flamegraph {
-    let mut graph = Flamegraph::new(names, tiles, base.is_some());
-    graph.total = now.total;
-    graph.samples = now.samples;
-    graph.base_total = base.map(|base| base.total);
-    graph.base_samples = base.map(|base| base.samples);
-    if let (Some(side), Some(values)) = (base.map(Weights::side), &graph.tree.base) {
-        let now = now.side();
-        let pairs = graph.tree.total.iter().zip(values);
-        let z = pairs.map(|(value, base)| round(z(&side, *base as f64, &now, *value as f64)));
-        graph.tree.z = Some(z.collect());
-    }
-    graph
-}
-
-/// More digits would say nothing, and are most of an answer.
-fn round(z: f64) -> f64 {
-    (z * 100.0).round() / 100.0
-}
-
-/// The `limit` functions with the largest self; with a base, those whose share of the total
-/// changed most beyond what chance explains.
-pub fn table(names: &Names, now: &Weights, base: Option<&Weights>, limit: usize) -> Table {
-    let tallies = tally(names, now, base);
-    let mut functions = rows(names, &tallies, base.is_some());
+/// The `limit` functions with the largest self; with a base, those that changed most beyond what
+/// chance explains.
+pub fn table(names: &Names, sides: &Sides<'_>, limit: usize) -> Table {
+    let tallies = tally(names, sides);
+    let mut functions = rows(names, &tallies, sides);
     let name = |a: &Row, b: &Row| (&a.name, a.kind).cmp(&(&b.name, b.kind));
     functions.sort_by(|a, b| (b.own, b.total).cmp(&(a.own, a.total)).then_with(|| name(a, b)));
-    if let Some(base) = base {
-        let (side, now) = (base.side(), now.side());
-        let score =
-            |row: &Row| z(&side, row.base_total.unwrap_or_default() as f64, &now, row.total as f64);
-        let scores: Vec<f64> = functions.iter().map(score).collect();
-        for ((row, z), significant) in functions.iter_mut().zip(&scores).zip(significant(&scores)) {
-            (row.z, row.significant) = (Some(round(*z)), Some(significant));
+    if sides.base.is_some() {
+        let scores: Vec<f64> = functions.iter().map(|row| row.z.unwrap_or_default()).collect();
+        for (row, significant) in functions.iter_mut().zip(significant(&scores)) {
+            row.significant = Some(significant);
         }
         let size = |row: &Row| row.z.unwrap_or_default().abs();
         functions.sort_by(|a, b| size(b).total_cmp(&size(a)));
@@ -78,10 +53,11 @@ pub fn table(names: &Names, now: &Weights, base: Option<&Weights>, limit: usize)
     functions.truncate(limit);
     Table {
         unit: String::new(),
-        total: now.total,
-        samples: now.samples,
-        base_total: base.map(|base| base.total),
-        base_samples: base.map(|base| base.samples),
+        total: sides.now.total,
+        samples: sides.now.samples,
+        in_use: sides.in_use,
+        base_total: sides.base.map(|base| base.total),
+        base_samples: sides.base.map(|base| base.samples),
         count,
         functions,
     }
@@ -103,8 +79,7 @@ pub struct Sandwich {
 /// There is no such function, or it is `until` already.
 pub fn sandwich(
     names: &Names,
-    now: &Weights,
-    base: Option<&Weights>,
+    sides: &Sides<'_>,
     name: &str,
     boxes: usize,
     until: Instant,
@@ -113,26 +88,21 @@ pub fn sandwich(
     let first = wanted.iter().position(|wanted| *wanted);
     let first = first.ok_or_else(|| Error::Missing(format!("no function {name:?} was sampled")))?;
     timely(until)?;
-    let own = [now.merged(names), base.map(|base| base.merged(names)).unwrap_or_default()];
+    let own = sides.all().map(|side| side.map(|side| side.merged(names)).unwrap_or_default());
     let sums = Sums { totals: own.each_ref().map(|own| totals(names, own, |_, _| {})), own };
     timely(until)?;
     let (callees, calls) = callees(names, &sums, &wanted, first as u32);
     let total = callees.first().map_or(Pair::default(), |root| root.total);
     let least = Least::new(total, boxes);
     let callers = callers(names, first as u32, &calls, least, until)?;
-    let picture = |tiles: &[Tile<'_>]| {
-        let mut graph = picture(names, tiles, now, base);
-        graph.total = total.now;
-        graph.base_total = base.map(|_| total.base);
-        graph
-    };
+    let picture = |tiles: &[Tile<'_>]| Flamegraph::new(names, tiles, sides);
     Ok(Sandwich { callers: picture(&callers), callees: picture(&prune(&callees, least)) })
 }
 
-/// What ends in each node and passes through it, in what is shown and in its base.
+/// What ends in each node and passes through it, on all sides.
 struct Sums {
-    own: [Vec<(u32, u64)>; 2],
-    totals: [Vec<u64>; 2],
+    own: [Vec<(u32, u64)>; SIDES],
+    totals: [Vec<u64>; SIDES],
 }
 
 /// The boxes of all that `wanted` functions call, as one: the first box is labelled `first`. Gives
@@ -154,7 +124,7 @@ fn callees(
     let (mut tiles, mut calls) = (vec![tile(0, first)], Vec::new());
     for (index, found) in names.nodes().iter().enumerate() {
         let node = index + 1;
-        let total = Pair { now: sums.totals[0][node], base: sums.totals[1][node] };
+        let total = Pair::of(sums.totals.each_ref().map(|totals| totals[node]));
         let above = places[found.parent as usize];
         let place = match above {
             _ if total.is_zero() => continue,
@@ -171,11 +141,10 @@ fn callees(
         tiles[place].total += total;
         places[node] = place;
     }
-    for (which, own) in sums.own.iter().enumerate() {
+    for (side, own) in sums.own.iter().enumerate() {
         for &(node, own) in own {
             if let Some(tile) = tiles.get_mut(places[node as usize]) {
-                let sum = if which == 0 { &mut tile.own.now } else { &mut tile.own.base };
-                *sum += own;
+                tile.own += Pair::on(side, own);
             }
         }
     }

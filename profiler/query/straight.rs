@@ -1,47 +1,47 @@
 //! Flame graphs from the root on: the groups, and on each of them the functions of its stacks.
 
-use std::{cmp::Ordering, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use super::{
     Result,
     names::{Names, ROOT},
     timely,
-    tree::{Label, Least, Pair, Tile},
-    weights::{Group, Weights},
+    tree::{Label, Least, Pair, SIDES, Sides, Tile},
+    weights::Group,
 };
 
-/// The boxes of `now`, and of `base` beside it: groups, and the functions of their stacks.
+/// The boxes of what is shown, and of its base beside it: groups, and the functions of their stacks.
 ///
 /// # Errors
 /// It is `until` already.
 pub fn straight<'a>(
     names: &Names,
-    now: &'a Weights,
-    base: Option<&'a Weights>,
+    sides: &Sides<'a>,
     boxes: usize,
     until: Instant,
     sums: &mut Scratch,
 ) -> Result<Vec<Tile<'a>>> {
-    let total = Pair { now: now.total, base: base.map_or(0, |base| base.total) };
+    let total = sides.total();
     let least = Least::new(total, boxes);
-    sums.fit(names, base.is_some());
+    sums.fit(names, sides.all().map(|side| side.is_some()));
     let mut out = vec![Tile { parent: 0, label: Label::All, total, own: Pair::default() }];
     let mut narrow = Pair::default();
-    for (name, now, base) in groups(now, base) {
+    for (name, groups) in groups(sides) {
         timely(until)?;
-        let whole = Pair { now: total_of(now), base: total_of(base) };
+        let whole = Pair::of(groups.map(|group| group.map_or(0, |group| group.total)));
         if name.is_some() && !least.is_met(whole) {
             narrow += whole;
             continue;
         }
-        sums.add_up(names, own_of(now), own_of(base));
+        let own = groups.map(|group| group.map_or(&[][..], |group| &group.own));
+        sums.add_up(names, own);
         let mut root = 0;
         if let Some(name) = name {
             root = out.len();
             let label = Label::Group(name);
             out.push(Tile { parent: 0, label, total: whole, own: Pair::default() });
         }
-        sums.boxes(names, root, least, [own_of(now), own_of(base)], &mut out);
+        sums.boxes(names, root, least, own, &mut out);
     }
     if !narrow.is_zero() {
         out.push(Tile { parent: 0, label: Label::Other, total: narrow, own: narrow });
@@ -49,33 +49,15 @@ pub fn straight<'a>(
     Ok(out)
 }
 
-fn own_of(group: Option<&Group>) -> &[(u32, u64)] {
-    group.map_or(&[], |group| &group.own)
-}
-
-fn total_of(group: Option<&Group>) -> u64 {
-    group.map_or(0, |group| group.total)
-}
-
-type GroupPair<'a> = (Option<&'a str>, Option<&'a Group>, Option<&'a Group>);
-
-/// The groups of both by name.
-pub fn groups<'a>(now: &'a Weights, base: Option<&'a Weights>) -> Vec<GroupPair<'a>> {
-    let mut pairs = Vec::new();
-    let (mut now, mut base) =
-        (now.groups.iter().peekable(), base.map_or(&[][..], |base| &base.groups).iter().peekable());
-    loop {
-        let order = match (now.peek(), base.peek()) {
-            (Some(a), Some(b)) => a.name.cmp(&b.name),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return pairs,
-        };
-        let one = if order == Ordering::Greater { None } else { now.next() };
-        let other = if order == Ordering::Less { None } else { base.next() };
-        let name = one.or(other).and_then(|group| group.name.as_deref());
-        pairs.push((name, one, other));
+/// The groups of all sides by name.
+pub fn groups<'a>(sides: &Sides<'a>) -> BTreeMap<Option<&'a str>, [Option<&'a Group>; SIDES]> {
+    let mut groups: BTreeMap<Option<&str>, [Option<&Group>; SIDES]> = BTreeMap::new();
+    for (side, weights) in sides.all().into_iter().enumerate() {
+        for group in weights.map_or(&[][..], |weights| &weights.groups) {
+            groups.entry(group.name.as_deref()).or_default()[side] = Some(group);
+        }
     }
+    groups
 }
 
 /// Sums over the tree of names, used for one group after the other, and for one answer after the
@@ -85,7 +67,7 @@ pub fn groups<'a>(now: &'a Weights, base: Option<&'a Weights>) -> Vec<GroupPair<
 /// costs what it has, and not a look at every node that there is.
 #[derive(Default)]
 pub struct Scratch {
-    pub(super) total: [Vec<u64>; 2],
+    pub(super) total: [Vec<u64>; SIDES],
     /// A bit for each node that has a sum.
     marked: Vec<u64>,
     /// The box of each node that has one.
@@ -96,18 +78,19 @@ pub struct Scratch {
 const NONE: u32 = u32::MAX;
 
 impl Scratch {
-    /// Makes room for all of `names`, and for a base.
-    pub(super) fn fit(&mut self, names: &Names, base: bool) {
+    /// Makes room for all of `names`, on those sides that there are.
+    pub(super) fn fit(&mut self, names: &Names, sides: [bool; SIDES]) {
         let size = names.size();
-        self.total[0].resize(size, 0);
-        self.total[1].resize(if base { size } else { self.total[1].len().min(size) }, 0);
+        for (total, is_there) in self.total.iter_mut().zip(sides) {
+            total.resize(if is_there { size } else { total.len().min(size) }, 0);
+        }
         self.marked.resize(size.div_ceil(64), 0);
         self.place.resize(size, NONE);
     }
 
     fn total(&self, node: u32) -> Pair {
-        let base = self.total[1].get(node as usize).copied().unwrap_or_default();
-        Pair { now: self.total[0][node as usize], base }
+        let value = |total: &Vec<u64>| total.get(node as usize).copied().unwrap_or_default();
+        Pair::of(self.total.each_ref().map(value))
     }
 
     fn mark(&mut self, node: u32) {
@@ -115,14 +98,14 @@ impl Scratch {
     }
 
     /// Adds up all nodes, from the last to the first: a caller has a smaller number.
-    fn add_up(&mut self, names: &Names, now: &[(u32, u64)], base: &[(u32, u64)]) {
-        for (which, own) in [now, base].into_iter().enumerate() {
-            for &(node, value) in own {
-                self.total[which][node as usize] += value;
+    fn add_up(&mut self, names: &Names, own: [&[(u32, u64)]; SIDES]) {
+        for (side, own) in own.iter().enumerate() {
+            for &(node, value) in *own {
+                self.total[side][node as usize] += value;
                 self.mark(node);
             }
         }
-        let sums = if base.is_empty() { 1 } else { 2 };
+        let sums = own.iter().rposition(|own| !own.is_empty()).map_or(0, |last| last + 1);
         for word in (0..self.marked.len()).rev() {
             // Callers may be marked in this very word meanwhile, below the bit that is looked at.
             let mut below = u64::MAX;
@@ -150,7 +133,7 @@ impl Scratch {
         names: &Names,
         root: usize,
         least: Least,
-        own: [&[(u32, u64)]; 2],
+        own: [&[(u32, u64)]; SIDES],
         out: &mut Vec<Tile<'a>>,
     ) {
         let first = out.len();
@@ -165,9 +148,10 @@ impl Scratch {
                 let node = (word * 64) as u32 + left.trailing_zeros();
                 left &= left - 1;
                 let total = self.total(node);
-                self.total[0][node as usize] = 0;
-                if let Some(base) = self.total[1].get_mut(node as usize) {
-                    *base = 0;
+                for total in &mut self.total {
+                    if let Some(total) = total.get_mut(node as usize) {
+                        *total = 0;
+                    }
                 }
                 let Some(found) = names.node(node).filter(|_| least.is_met(total)) else {
                     continue;
@@ -184,11 +168,10 @@ impl Scratch {
             }
         }
         let mut ends = vec![Pair::default(); nodes.len()];
-        for (which, own) in own.into_iter().enumerate() {
+        for (side, own) in own.into_iter().enumerate() {
             for &(node, value) in own {
                 if let Some(ends) = ends.get_mut(self.place[node as usize] as usize) {
-                    let sum = if which == 0 { &mut ends.now } else { &mut ends.base };
-                    *sum += value;
+                    *ends += Pair::on(side, value);
                 }
             }
         }

@@ -60,8 +60,16 @@ pub struct Source {
     pub event: String,
     /// Samples a second and CPU; 0 where samples are not taken by time.
     pub frequency: u64,
+    /// What one sample stands for, or how much lies between two on average.
+    pub period: u64,
+    /// What samples are counted in.
+    pub count: ValueType,
     /// What a sample's value is.
     pub value: ValueType,
+    /// True if it knows what of the memory is in use.
+    pub held: bool,
+    /// All types of value that can be shown; the last one is, if none is asked for.
+    pub types: Vec<ValueType>,
 }
 
 /// What a recording is; `live` while it grows.
@@ -71,7 +79,11 @@ pub fn summary(info: &Info, sources: &[SourceInfo], live: bool, remarks: &[Strin
         kind: "stacks",
         event: source.event.clone(),
         frequency: source.frequency,
+        period: source.period,
+        count: source.count.clone(),
         value: source.value.clone(),
+        held: source.held,
+        types: source.types(),
     };
     Summary {
         rprof: info.version.clone(),

@@ -4,10 +4,12 @@ use serde::Serialize;
 
 use super::{
     names::{Names, ROOT},
-    tree::Pair,
-    weights::Weights,
+    tree::{Pair, Sides},
 };
-use crate::{model::NameKind, output::NO_STACK};
+use crate::{
+    model::{NameKind, is_allocator},
+    output::NO_STACK,
+};
 
 /// A table of functions.
 #[derive(Debug, Default, Serialize)]
@@ -16,8 +18,10 @@ pub struct Table {
     pub unit: String,
     /// Sum of the values.
     pub total: u64,
-    /// Samples.
+    /// Samples, or what else the source counts.
     pub samples: u64,
+    /// True if it is of what is in use: then amounts are compared, and not shares.
+    pub in_use: bool,
     /// Sum of the base's values, where there is a base to compare with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_total: Option<u64>,
@@ -50,7 +54,7 @@ pub struct Row {
     /// As `total`, in the base.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_total: Option<u64>,
-    /// z score of the change of the share of `total`.
+    /// z score of the change of the share of `total`; of what is in use, of its amount.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub z: Option<f64>,
     /// True if sampling alone does not explain the change.
@@ -68,29 +72,53 @@ pub struct Tally {
 }
 
 /// For each function its sums, and last those of samples without a stack.
-pub fn tally(names: &Names, now: &Weights, base: Option<&Weights>) -> Vec<Tally> {
+pub fn tally(names: &Names, sides: &Sides<'_>) -> Vec<Tally> {
     let mut tallies = vec![Tally::default(); names.functions() + 1];
-    for (which, weights) in [Some(now), base].into_iter().enumerate() {
+    let owner = Owner::new(names, sides.held);
+    for (side, weights) in sides.all().into_iter().enumerate() {
         let Some(weights) = weights else { continue };
-        let sum = |pair: &mut Pair, value: u64| match which {
-            0 => pair.now += value,
-            _ => pair.base += value,
-        };
         let totals = totals(names, &weights.merged(names), |node, own| {
+            let owner = owner.of(names, node);
             let function =
-                names.node(node).map_or(names.functions(), |node| node.function as usize);
-            sum(&mut tallies[function].own, own);
+                names.node(owner).map_or(names.functions(), |node| node.function as usize);
+            tallies[function].own += Pair::on(side, own);
             if node == ROOT {
-                sum(&mut tallies[function].total, own);
+                tallies[function].total += Pair::on(side, own);
             }
         });
         for (node, total) in names.nodes().iter().zip(&totals[1..]) {
             if node.outermost {
-                sum(&mut tallies[node.function as usize].total, *total);
+                tallies[node.function as usize].total += Pair::on(side, *total);
             }
         }
     }
     tallies
+}
+
+/// Tells whose own is what ends in a node: of memory, that of who called the allocator.
+struct Owner {
+    /// For each function whether it is an allocator; empty where that does not matter.
+    allocators: Vec<bool>,
+}
+
+impl Owner {
+    fn new(names: &Names, held: bool) -> Self {
+        let functions = 0..if held { names.functions() as u32 } else { 0 };
+        Self { allocators: functions.map(|function| is_allocator(names.name(function))).collect() }
+    }
+
+    fn of(&self, names: &Names, node: u32) -> u32 {
+        let mut owner = node;
+        while let Some(found) = names.node(owner)
+            && self.allocators.get(found.function as usize) == Some(&true)
+        {
+            if found.parent == ROOT {
+                return node;
+            }
+            owner = found.parent;
+        }
+        owner
+    }
 }
 
 /// For each node what ends in it and above it. Tells `each` node and what ends in it, too.
@@ -107,7 +135,8 @@ pub fn totals(names: &Names, own: &[(u32, u64)], mut each: impl FnMut(u32, u64))
 }
 
 /// The rows of all functions that there are in either, in no order.
-pub fn rows(names: &Names, tallies: &[Tally], base: bool) -> Vec<Row> {
+pub fn rows(names: &Names, tallies: &[Tally], sides: &Sides<'_>) -> Vec<Row> {
+    let base = sides.base.is_some();
     let used = tallies.iter().enumerate().filter(|(_, tally)| !tally.total.is_zero());
     let row = |(function, tally): (usize, &Tally)| {
         let known = function < names.functions();
@@ -120,7 +149,7 @@ pub fn rows(names: &Names, tallies: &[Tally], base: bool) -> Vec<Row> {
             total: tally.total.now,
             base_self: base.then_some(tally.own.base),
             base_total: base.then_some(tally.total.base),
-            z: None,
+            z: sides.z(tally.total),
             significant: None,
         }
     };

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::names::Names;
+use super::{names::Names, weights::Weights};
+use crate::model::{difference_z, z};
 
 /// The most boxes that are sent. Where more would be wide enough, narrower ones are merged.
 pub const BOXES_MAX: usize = 1_000_000;
@@ -26,8 +27,10 @@ pub struct Flamegraph {
     pub unit: String,
     /// Sum of the values.
     pub total: u64,
-    /// Samples.
+    /// Samples, or what else the source counts.
     pub samples: u64,
+    /// True if it is of what is in use: then amounts are compared, and not shares.
+    pub in_use: bool,
     /// Share of the total that is in boxes of kind `other`.
     pub pruned: f64,
     /// Sum of the base's values, where there is a base to compare with.
@@ -80,7 +83,7 @@ pub struct Boxes {
     /// The base's value of the box with all below it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Vec<u64>>,
-    /// z score of the change of its share.
+    /// z score of the change of its share; of what is in use, of its amount.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub z: Option<Vec<f64>>,
 }
@@ -111,17 +114,78 @@ pub struct Tile<'a> {
     pub own: Pair,
 }
 
-/// A value in what is shown, and in its base.
+/// A value on each of the sides.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Pair {
     /// In what is shown.
     pub now: u64,
     /// In the base; 0 without one.
     pub base: u64,
+    /// Of both what is the same memory, as far as that is known.
+    pub common: u64,
+}
+
+/// What is shown, what it is compared with, and what of both is the same.
+#[derive(Clone, Copy)]
+pub struct Sides<'a> {
+    /// What is shown.
+    pub now: &'a Weights,
+    /// What it is compared with.
+    pub base: Option<&'a Weights>,
+    /// Of memory in use at two times, that which is in use at both.
+    pub common: Option<&'a Weights>,
+    /// True if amounts are compared, and not shares.
+    pub in_use: bool,
+    /// True if it is of memory, which all is asked for by way of allocators.
+    pub held: bool,
+}
+
+/// How many of [`Sides`] there are at most.
+pub const SIDES: usize = 3;
+
+impl<'a> Sides<'a> {
+    /// All of them, those that are not there as nothing.
+    pub fn all(&self) -> [Option<&'a Weights>; SIDES] {
+        [Some(self.now), self.base, self.common]
+    }
+
+    /// The sums of all.
+    pub fn total(&self) -> Pair {
+        Pair::of(self.all().map(|side| side.map_or(0, |side| side.total)))
+    }
+
+    /// By how many standard errors `part` of the whole differs; none where there is no base.
+    pub fn z(&self, part: Pair) -> Option<f64> {
+        let base = self.base?;
+        let z = match self.in_use {
+            true => {
+                let alone = |side: &Weights, value: u64| {
+                    side.weight() * value.saturating_sub(part.common) as f64
+                };
+                let squares = alone(self.now, part.now) + alone(base, part.base);
+                difference_z(part.now as f64 - part.base as f64, squares)
+            }
+            false => z(&base.side(), part.base as f64, &self.now.side(), part.now as f64),
+        };
+        // More digits would say nothing, and are most of an answer.
+        Some((z * 100.0).round() / 100.0)
+    }
 }
 
 impl Pair {
-    /// True if both are 0.
+    /// The values of all sides.
+    pub fn of([now, base, common]: [u64; SIDES]) -> Self {
+        Self { now, base, common }
+    }
+
+    /// A value of one of the sides, by its place in [`Sides::all`].
+    pub fn on(side: usize, value: u64) -> Self {
+        let mut values = [0; SIDES];
+        values[side] = value;
+        Self::of(values)
+    }
+
+    /// True if all are 0.
     pub fn is_zero(self) -> bool {
         self == Self::default()
     }
@@ -131,6 +195,7 @@ impl std::ops::AddAssign for Pair {
     fn add_assign(&mut self, other: Self) {
         self.now += other.now;
         self.base += other.base;
+        self.common += other.common;
     }
 }
 
@@ -138,7 +203,11 @@ impl std::ops::Sub for Pair {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {
-        Self { now: self.now.saturating_sub(other.now), base: self.base.saturating_sub(other.base) }
+        Self {
+            now: self.now.saturating_sub(other.now),
+            base: self.base.saturating_sub(other.base),
+            common: self.common.saturating_sub(other.common),
+        }
     }
 }
 
@@ -150,7 +219,7 @@ impl Least {
     /// One of `boxes` equal parts of the whole.
     pub fn new(total: Pair, boxes: usize) -> Self {
         let part = |total: u64| total.div_ceil(boxes.max(1) as u64).max(1);
-        Self(Pair { now: part(total.now), base: part(total.base) })
+        Self(Pair { now: part(total.now), base: part(total.base), common: 0 })
     }
 
     /// True if the box is drawn by itself.
@@ -162,12 +231,20 @@ impl Least {
 impl Flamegraph {
     /// Puts boxes in order, siblings by name, and numbers what they stand for. `tiles` begins with
     /// the one that all others stand on.
-    pub fn new(names: &Names, tiles: &[Tile<'_>], base: bool) -> Self {
-        let mut graph =
-            Self { modules: vec![String::new()], files: vec![String::new()], ..Self::default() };
-        if base {
-            graph.tree.base = Some(Vec::new());
-        }
+    pub fn new(names: &Names, tiles: &[Tile<'_>], sides: &Sides<'_>) -> Self {
+        let total = tiles.first().map_or(Pair::default(), |tile| tile.total);
+        let compared = sides.base.is_some();
+        let mut graph = Self {
+            total: total.now,
+            samples: sides.now.samples,
+            in_use: sides.in_use,
+            base_total: sides.base.map(|_| total.base),
+            base_samples: sides.base.map(|base| base.samples),
+            modules: vec![String::new()],
+            files: vec![String::new()],
+            ..Self::default()
+        };
+        (graph.tree.base, graph.tree.z) = (compared.then(Vec::new), compared.then(Vec::new));
         let mut legend = Legend::default();
         let children = Children::new(names, tiles);
         let mut narrow = 0;
@@ -183,10 +260,12 @@ impl Flamegraph {
             if let Some(base) = &mut graph.tree.base {
                 base.push(tile.total.base);
             }
+            if let (Some(scores), Some(z)) = (&mut graph.tree.z, sides.z(tile.total)) {
+                scores.push(z);
+            }
             open.extend(children.of(place).iter().rev().map(|child| (depth + 1, *child)));
         }
-        let total = tiles.first().map_or(0, |tile| tile.total.now);
-        graph.pruned = narrow as f64 / total.max(1) as f64;
+        graph.pruned = narrow as f64 / total.now.max(1) as f64;
         graph
     }
 }

@@ -181,7 +181,7 @@ impl Weights {
                 }
             }
         }
-        scratch.fit(names, false);
+        scratch.fit(names, [true, false, false]);
         for (group, name) in weights.groups.iter_mut().zip(lens.into_groups()) {
             timely(until)?;
             group.name = name;
@@ -214,7 +214,7 @@ impl Weights {
             }
         }
         if parts.len() > 1 {
-            scratch.fit(names, false);
+            scratch.fit(names, [true, false, false]);
             let scratch = &mut scratch.total[0];
             sum.groups.iter_mut().for_each(|group| add_up(&mut group.own, scratch));
         }
@@ -228,6 +228,12 @@ impl Weights {
         let total = self.total as f64;
         let samples = if self.squares > 0.0 { total * total / self.squares } else { 0.0 };
         Side { total, samples }
+    }
+
+    /// The mean weight of a sample, in the unit of the view: the variance of a part is about the
+    /// product of this and its value.
+    pub fn weight(&self) -> f64 {
+        if self.total > 0 { self.squares / self.total as f64 } else { 0.0 }
     }
 
     /// How many sums there are.

@@ -12,9 +12,9 @@ use super::{
     words::{Base, Words},
 };
 use crate::{
-    model::{Measure, SourceInfo, View},
+    model::{Measure, SourceInfo, ValueType, View},
     output,
-    query::{self, Gather, Lane, Lens, Mark, Points, Shown, Weights},
+    query::{self, Gather, Lane, Lens, Mark, Points, Shown, Sides, Weights},
     store::{Series, Store},
 };
 
@@ -135,8 +135,8 @@ impl Question<'_> {
             line.lanes.push(Lane {
                 source: other.name.clone(),
                 kind: "stacks",
+                unit: unit(&value_type),
                 value_type: value_type.name,
-                unit: value_type.unit,
                 in_use: measure.in_use,
                 values: values.unwrap_or_default(),
             });
@@ -199,21 +199,21 @@ impl Question<'_> {
 
     fn flamegraph(&mut self, words: &Words) -> Result<Vec<u8>, Refusal> {
         let nodes = words.number("nodes", NODES, query::BOXES_MAX)?;
-        let (unit, now, base) = self.weights(words)?;
+        let compared = self.weights(words)?;
         let (names, scratch) = self.data.tree();
-        let base = base.as_deref();
-        let graph = query::flamegraph(names, &words.view, &now, base, nodes, self.until, scratch);
+        let sides = compared.sides();
+        let graph = query::flamegraph(names, &words.view, &sides, nodes, self.until, scratch);
         let mut graph = graph.map_err(refusal)?;
-        graph.unit = unit;
+        graph.unit = compared.unit;
         json(&graph)
     }
 
     fn table(&mut self, words: &Words) -> Result<Vec<u8>, Refusal> {
         let limit = words.number("limit", ROWS, ROWS_MAX)?;
-        let (unit, now, base) = self.weights(words)?;
+        let compared = self.weights(words)?;
         let Some((_, names)) = self.data.part(0) else { return Err(gone()) };
-        let mut table = query::table(names, &now, base.as_deref(), limit);
-        table.unit = unit;
+        let mut table = query::table(names, &compared.sides(), limit);
+        table.unit = compared.unit;
         json(&table)
     }
 
@@ -221,12 +221,12 @@ impl Question<'_> {
         let nodes = words.number("nodes", NODES, query::BOXES_MAX)?;
         let name = words.text("function");
         let name = name.ok_or_else(|| invalid("say which function: function=NAME"))?;
-        let (unit, now, base) = self.weights(words)?;
+        let compared = self.weights(words)?;
         let Some((_, names)) = self.data.part(0) else { return Err(gone()) };
-        let sandwich = query::sandwich(names, &now, base.as_deref(), name, nodes, self.until);
+        let sandwich = query::sandwich(names, &compared.sides(), name, nodes, self.until);
         let mut sandwich = sandwich.map_err(refusal)?;
-        sandwich.callers.unit.clone_from(&unit);
-        sandwich.callees.unit = unit;
+        sandwich.callers.unit.clone_from(&compared.unit);
+        sandwich.callees.unit = compared.unit;
         json(&sandwich)
     }
 
@@ -286,17 +286,41 @@ impl Question<'_> {
     /// What the view shows, and its base.
     fn weights(&mut self, words: &Words) -> Result<Compared, Refusal> {
         let (subject, now) = self.sums(0, &words.view)?;
-        let base = words.base.as_ref().map(|base| self.base(base)).transpose()?;
-        Ok((subject.unit(), now, base))
+        let (unit, in_use, held) = (subject.unit(), subject.measure.in_use, subject.source.held);
+        let Some(base) = &words.base else {
+            return Ok(Compared { unit, in_use, held, now, base: None, common: None });
+        };
+        let (other, sums) = self.base(base)?;
+        let common = if base.other { None } else { self.common(&words.view, &subject, &other)? };
+        Ok(Compared { unit, in_use, held, now, base: Some(sums), common })
     }
 
-    fn base(&mut self, base: &Base) -> Result<Arc<Weights>, Refusal> {
+    /// What is in use at two times of one recording, if that is asked for.
+    fn common(
+        &mut self,
+        view: &View,
+        now: &Subject,
+        base: &Subject,
+    ) -> Result<Option<Arc<Weights>>, Refusal> {
+        let store = self.data.store(0).map_err(broken)?;
+        let since = |at| store.in_use_since(&now.source.name, at);
+        let (first, last) = (now.time.end.min(base.time.end), now.time.end.max(base.time.end));
+        if !now.measure.in_use || since(first) != since(last) {
+            return Ok(None);
+        }
+        let older = view.older.unwrap_or_default().saturating_add(last - first);
+        let view = View { older: Some(older), ..view.clone() };
+        let (shown, time) = (now.shown(&view), &(now.time.start.min(last)..last));
+        self.data.weights(Asked { which: 0, shown, time, until: self.until }).map(Some)
+    }
+
+    fn base(&mut self, base: &Base) -> Result<(Subject, Arc<Weights>), Refusal> {
         let which = usize::from(base.other);
         if which >= self.data.stores() {
             let words = "there is no other recording to compare with; rprof web NEW --base OLD";
             return Err(invalid(words));
         }
-        Ok(self.sums(which, &base.view)?.1)
+        self.sums(which, &base.view)
     }
 
     fn sums(&mut self, which: usize, view: &View) -> Result<(Subject, Arc<Weights>), Refusal> {
@@ -415,8 +439,9 @@ impl Subject {
         Shown { view, source: &self.source, measure: self.measure }
     }
 
+    /// The unit of values: of what is no sample, what is counted.
     fn unit(&self) -> String {
-        self.measure.value_type(&self.source).unit
+        unit(&self.measure.value_type(&self.source))
     }
 }
 
@@ -443,8 +468,35 @@ fn timely(until: Instant) -> Result<(), Refusal> {
     if Instant::now() < until { Ok(()) } else { Err(refusal(query::Error::TooLong)) }
 }
 
-/// The unit of values, what a view shows, and its base.
-type Compared = (String, Arc<Weights>, Option<Arc<Weights>>);
+fn unit(value_type: &ValueType) -> String {
+    match &*value_type.unit {
+        "count" if value_type.name != "samples" => value_type.noun(),
+        unit => unit.to_owned(),
+    }
+}
+
+/// What a view shows, its base, and what both have in use.
+struct Compared {
+    unit: String,
+    in_use: bool,
+    held: bool,
+    now: Arc<Weights>,
+    base: Option<Arc<Weights>>,
+    common: Option<Arc<Weights>>,
+}
+
+impl Compared {
+    fn sides(&self) -> Sides<'_> {
+        let Self { now, base, common, .. } = self;
+        Sides {
+            now,
+            base: base.as_deref(),
+            common: common.as_deref(),
+            in_use: self.in_use,
+            held: self.held,
+        }
+    }
+}
 
 fn touches(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end

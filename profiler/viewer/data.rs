@@ -23,8 +23,9 @@ use crate::{
 
 /// How long what is known of a store is good for.
 const FRESH: Duration = Duration::from_millis(500);
-/// Answers that are kept whole: a page asks several questions about one view.
-const ANSWERS: usize = 4;
+/// Answers that are kept whole: a page asks several questions about one view, each of which may
+/// need three.
+const ANSWERS: usize = 6;
 /// Sums that are kept of hours, 16 bytes each.
 const SUMS: usize = 12 << 20;
 /// An hour, ns. Stores keep roll-ups of hours, too.
@@ -195,13 +196,13 @@ impl Data {
     fn read(&mut self, asked: Asked<'_>) -> Result<Weights, Refusal> {
         let Asked { which, shown, time, until } = asked;
         let store = self.store(which).map_err(broken)?;
+        let source = &shown.source.name;
         let entries = match time.is_empty() {
-            true => Vec::new(),
-            false if shown.measure.in_use => {
-                let older = shown.view.older.unwrap_or_default();
-                store.in_use(&shown.source.name, time.end, older)
+            _ if shown.measure.in_use => {
+                store.in_use(source, time.end, shown.view.older.unwrap_or_default())
             }
-            false => store.sums(&shown.source.name, time),
+            true => Vec::new(),
+            false => store.sums(source, time),
         };
         self.names();
         let open = &self.stores[which];

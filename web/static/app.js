@@ -68,7 +68,25 @@ export class App {
   /** The source that is shown. */
   get source() {
     const { sources } = this.recording;
-    return sources.find((source) => source.name === this.state.source) ?? sources[0];
+    return sources.find((source) => source.name === (this.state.source || "cpu")) ?? sources[0];
+  }
+
+  /** The type of value that is shown: the one that is chosen, or the source's last. */
+  get type() {
+    const { source, state } = this;
+    const types = source?.types ?? [source?.value];
+    return types.find((type) => type?.name === state.type) ?? types[types.length - 1];
+  }
+
+  /** True if what is in use is shown, at the end of the range, and not what was measured within it. */
+  get inUse() {
+    return Boolean(this.source?.held && this.type?.name.startsWith("inuse_"));
+  }
+
+  /** What the source counts: samples, objects. */
+  get noun() {
+    const name = this.source?.count?.name ?? "samples";
+    return name.endsWith("_objects") ? "objects" : name;
   }
 
   /**

@@ -9,6 +9,7 @@ import { percent } from "./format.js";
 import { short } from "./frame.js";
 import { isPattern } from "./search.js";
 import { NO_FILTER } from "./state.js";
+import { parseLength } from "./time.js";
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {{values: {value: string, total: number}[]}} Labels */
@@ -17,7 +18,7 @@ export class Filters {
   #by = byId("by", HTMLSelectElement);
   #chips = byId("chips", HTMLElement);
   #clear = byId("clear", HTMLButtonElement);
-  #inputs = [byId("focus", HTMLInputElement), byId("ignore", HTMLInputElement)];
+  #inputs = [byId("focus", HTMLInputElement), byId("ignore", HTMLInputElement), byId("older", HTMLInputElement)];
 
   /** @param {App} app */
   constructor(app) {
@@ -28,14 +29,15 @@ export class Filters {
     byId("filters", HTMLFormElement).addEventListener("submit", (event) => event.preventDefault());
     this.#clear.addEventListener("click", () => store.set({ ...NO_FILTER, zoom: "" }));
     for (const input of this.#inputs) {
-      input.addEventListener("input", () => input.classList.toggle("bad", !isPattern(input.value)));
-      input.addEventListener("change", () => {
-        if (isPattern(input.value)) store.set({ [input.id]: input.value, zoom: "" });
-      });
+      const take = () => {
+        if (isGood(input)) store.set({ [input.id]: input.value.trim(), zoom: "" });
+      };
+      input.addEventListener("input", () => input.classList.toggle("bad", !isGood(input)));
+      input.addEventListener("change", take);
       input.addEventListener("keydown", (event) => {
         if (event.key !== "Enter") return;
         event.preventDefault();
-        if (isPattern(input.value)) store.set({ [input.id]: input.value, zoom: "" });
+        take();
       });
     }
     this.#adder();
@@ -48,7 +50,7 @@ export class Filters {
     this.#by.value = state.by;
     for (const input of this.#inputs) {
       if (document.activeElement !== input) input.value = /** @type {Record<string, any>} */ (state)[input.id];
-      input.classList.toggle("bad", !isPattern(input.value));
+      input.classList.toggle("bad", !isGood(input));
       input.classList.toggle("set", input.value !== "");
     }
     const chip = (/** @type {string} */ text, /** @type {() => void} */ remove) =>
@@ -58,7 +60,7 @@ export class Filters {
       ...(state.comm ? [chip(`comm=${state.comm}`, () => store.set({ comm: "" }))] : []),
       ...state.only.map((only) => chip(only.endsWith("=") ? `${only}(none)` : only, () => store.set({ only: state.only.filter((other) => other !== only) }))),
     );
-    this.#clear.hidden = !(state.pid || state.comm || state.only.length || state.focus || state.ignore);
+    this.#clear.hidden = !(state.pid || state.comm || state.only.length || state.focus || state.ignore || state.older);
   }
 
   /** The box in which a label and one of its values are chosen. */
@@ -107,3 +109,6 @@ export class Filters {
     });
   }
 }
+
+/** True if what was typed can be asked for: a pattern, or a length of time. @param {HTMLInputElement} input */
+const isGood = (input) => (input.id === "older" ? input.value.trim() === "" || parseLength(input.value.trim()) !== null : isPattern(input.value));

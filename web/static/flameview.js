@@ -9,7 +9,7 @@ import { byId, el } from "./dom.js";
 import { FlameGraph } from "./flame.js";
 import { tooltip } from "./float.js";
 import { amount, count, percent } from "./format.js";
-import { boxTip, details, frameMenu, short, values } from "./frame.js";
+import { boxTip, details, frameMenu, parts, short, values } from "./frame.js";
 import { Notice } from "./notice.js";
 import { matched, matches, pattern } from "./search.js";
 import { NO_FILTER } from "./state.js";
@@ -70,7 +70,8 @@ export class FlameView {
     const { tree, app } = this;
     if (!tree || tree.function[node] < 0) return app.dark ? "#4a515e" : "#e2e4e8";
     if (!tree.diff) return this.#colours(tree.function[node]);
-    return changeColour(tree.value(node) / (tree.total || 1), tree.base(node) / (tree.baseTotal || 1), tree.z(node), app.dark);
+    const [now, base] = parts(tree.graph, tree.value(node), tree.base(node));
+    return changeColour(now, base, tree.z(node), app.dark);
   }
 
   /** Asks for what is to be seen now. */
@@ -130,10 +131,10 @@ export class FlameView {
   #nothing() {
     const { app } = this;
     const { state, store } = app;
-    const filtered = state.pid || state.comm || state.only.length || state.focus || state.ignore;
+    const filtered = state.pid || state.comm || state.only.length || state.focus || state.ignore || state.older;
     this.#notice.say(
       "No samples here",
-      filtered ? "No stack of this range passes the filters." : state.patch_from ? "Nothing ran, or nothing was sampled, in these milliseconds." : "Nothing was sampled in this range.",
+      filtered ? "No stack of this range passes the filters." : app.inUse ? "Nothing that was allocated in this recording was in use at the end of this range." : state.patch_from ? "Nothing ran, or nothing was sampled, in these milliseconds." : "Nothing was sampled in this range.",
       [
         ...(filtered ? [{ text: "Clear filters", run: () => store.set(NO_FILTER) }] : []),
         ...(state.patch_from ? [{ text: "Show the whole range", run: () => store.set({ patch_from: "", patch_to: "" }) }] : []),
@@ -204,7 +205,7 @@ export class FlameView {
       : el("button", { type: "button", title: short(tree.name(node)), "aria-current": node === flame.zoom ? "location" : undefined, click: () => this.zoomTo(node) }, short(tree.name(node), 60))));
     const total = el("span", { class: "soft" }, tree.diff
       ? `now ${amount(tree.value(flame.zoom), tree.graph.unit)}, base ${amount(tree.base(flame.zoom), tree.graph.unit)}`
-      : `${amount(tree.value(flame.zoom), tree.graph.unit)}${flame.zoom === 0 && tree.graph.samples !== undefined ? ` · ${count(tree.graph.samples)} samples` : ` · ${percent(tree.value(flame.zoom) / (tree.total || 1))}`}`);
+      : `${amount(tree.value(flame.zoom), tree.graph.unit)}${flame.zoom === 0 && tree.graph.samples !== undefined ? ` · ${count(tree.graph.samples)} ${this.app.noun}` : ` · ${percent(tree.value(flame.zoom) / (tree.total || 1))}`}`);
     this.#crumbs.append(total);
   }
 

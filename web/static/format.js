@@ -41,12 +41,22 @@ export function span(seconds) {
 }
 
 /**
- * A size, `1.50 MB`.
+ * The unit that a size is best told in, and how many bytes it has.
+ * @param {number} value
+ * @returns {[string, number]}
+ */
+export function sizeUnit(value) {
+  const power = Math.min(4, Math.max(0, Math.floor(Math.log2(Math.max(1, Math.abs(value))) / 10)));
+  return [["B", "KiB", "MiB", "GiB", "TiB"][power], 1024 ** power];
+}
+
+/**
+ * A size, `1.50 MiB`.
  * @param {number} value
  */
 export function bytes(value) {
-  const unit = Math.min(4, Math.max(0, Math.floor(Math.log10(Math.max(1, Math.abs(value))) / 3)));
-  return `${unit ? digits(value / 1000 ** unit) : value} ${["B", "kB", "MB", "GB", "TB"][unit]}`;
+  const [unit, size] = sizeUnit(value);
+  return `${size > 1 ? digits(value / size) : Math.round(value)} ${unit}`;
 }
 
 /** True for a unit of time: of such a source, values by time are CPUs in use. @param {string | undefined} unit */
@@ -62,6 +72,36 @@ export function amount(value, unit) {
   if (unit === "bytes") return bytes(value);
   if (unit === "count") return `${count(value)} samples`;
   return `${count(value)} ${unit}`;
+}
+
+/**
+ * A difference of values, with its sign.
+ * @param {number} value
+ * @param {string} unit
+ */
+export const signed = (value, unit) => `${value < 0 ? "\u2212" : value > 0 ? "+" : ""}${amount(Math.abs(value), unit)}`;
+
+/**
+ * What the values of a time line are, a column at a time: CPUs in use of a source of time, what
+ * there is of what is in use, a rate of all else.
+ * @param {{unit: string, step: number, in_use?: boolean}} data
+ * @param {number} value of a column
+ */
+export function level({ unit, step, in_use }, value) {
+  if (in_use) return amount(value, unit);
+  if (isTime(unit)) return digits(value / (step * 1e6));
+  const rate = value / (step / 1e3);
+  return unit === "bytes" ? `${bytes(rate)}/s` : digits(rate);
+}
+
+/**
+ * The same in words.
+ * @param {{unit: string, in_use?: boolean}} data
+ */
+export function levelName({ unit, in_use }) {
+  if (isTime(unit)) return "CPUs used";
+  if (in_use) return unit === "bytes" ? "memory in use" : `${unit} in use`;
+  return `${unit === "count" ? "samples" : unit} a second`;
 }
 
 /**

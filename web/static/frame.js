@@ -6,7 +6,7 @@
 import { SURE } from "./colours.js";
 import { el } from "./dom.js";
 import { line, menu } from "./float.js";
-import { amount, count, digits, percent, points } from "./format.js";
+import { amount, count, digits, percent, points, signed } from "./format.js";
 import { onlyWord } from "./state.js";
 
 /** @typedef {import("./tree.js").Tree} Tree */
@@ -37,6 +37,28 @@ export function origin(tree, node) {
 export const certainty = (z) => `${Math.abs(z) >= SURE ? "sure" : "within sampling noise"} (z ${digits(z).replace("-", "\u2212")})`;
 
 /**
+ * What is compared, as parts of a whole: shares, or amounts of memory as shares of the larger side.
+ * @param {{total: number, base_total?: number, in_use?: boolean}} data
+ * @param {number} value
+ * @param {number} base
+ */
+export function parts({ total, base_total = 0, in_use }, value, base) {
+  const most = Math.max(total, base_total) || 1;
+  return in_use ? [value / most, base / most] : [value / (total || 1), base / (base_total || 1)];
+}
+
+/**
+ * A change in words: of a share, or of an amount of memory.
+ * @param {{total: number, base_total?: number, in_use?: boolean, unit: string}} data
+ * @param {number} value
+ * @param {number} base
+ */
+export function change(data, value, base) {
+  const [now, then] = parts(data, value, base);
+  return data.in_use ? signed(value - base, data.unit) : points(now - then);
+}
+
+/**
  * The values of a box, as lines.
  * @param {Tree} tree
  * @param {number} node
@@ -52,8 +74,9 @@ export function values(tree, node, zoom) {
   if (parent > 0 && tree.value(parent)) found.push(["of its caller", percent(value / tree.value(parent))]);
   if (zoom > 0 && zoom !== node && zoom !== parent && tree.value(zoom)) found.push(["of what is zoomed to", percent(value / tree.value(zoom))]);
   if (tree.diff) {
-    const [now, base] = [value / total, tree.base(node) / (tree.baseTotal || 1)];
-    found.push(["base", `${amount(tree.base(node), unit)}  ${percent(base)}`], ["change of share", points(now - base)], ["certainty", certainty(tree.z(node))]);
+    const base = tree.base(node);
+    found.push(["base", `${amount(base, unit)}  ${percent(base / (tree.baseTotal || 1))}`],
+      [tree.graph.in_use ? "change" : "change of share", change(tree.graph, value, base)], ["certainty", certainty(tree.z(node))]);
   }
   return found;
 }

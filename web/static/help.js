@@ -17,9 +17,11 @@ const KEYS = [
 
 const WORDS = [
   ["Flame graph", "Each box is a function, as wide as its share of the samples; below it is what it calls. Its order from left to right is by name, not by time. Boxes too narrow to draw are merged into a grey one."],
-  ["Self, total", "Self is time in the function itself, total is that and what it called."],
+  ["Self, total", "Self is what the function itself used, total is that and what the functions that it called did."],
+  ["Memory in use", "What was allocated since the recording began and not freed by the end of the range. The time line shows how it came to that; to see what grew, compare two moments. “In use for” leaves only what is held for longer: what may be a leak."],
+  ["Lanes", "Below the time line stand the recording's other sources; a click on one shows it."],
   ["Heat map", "Each column is a second and each row 20 ms of it, from the bottom up. A hot cell is 20 ms in which much ran: select it to see what."],
-  ["Compare", "Red boxes have a greater share than in the base, blue ones a smaller. A change that sampling noise explains (chance alone makes one as great more often than once in a thousand times) is grey."],
+  ["Compare", "Red boxes have a greater share than in the base, blue ones a smaller; of memory in use, red ones have grown. A change that sampling noise explains (chance alone makes one as great more often than once in a thousand times) is grey."],
   ["The strip at the bottom", "What was lost, cut short or not named, and what rprof itself costs. Point at a number for what it means."],
 ];
 

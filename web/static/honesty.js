@@ -5,7 +5,7 @@
 
 import { Loader } from "./api.js";
 import { byId, el } from "./dom.js";
-import { bytes, count, percent, span } from "./format.js";
+import { amount, bytes, count, percent, span } from "./format.js";
 
 /** @typedef {import("./types.js").Stats} Stats */
 
@@ -57,8 +57,10 @@ export class Honesty {
       ...(stats.kernel_failed ? [fact("no kernel stack", `${count(stats.kernel_failed)}${share(stats.kernel_failed)}`, "Samples in the kernel that gave no kernel stack")] : []),
       ...(stats.unnamed !== undefined ? [fact("unnamed", count(stats.unnamed), "Frames without a name: they stand as [file]")] : []),
       ...(missed ? [fact("turned away", count(missed), `At a limit of rprof\n${reasons(stats.missed)}`, true)] : []),
-      fact("rate", rates.length > 1 ? `${Math.min(...rates)}–${Math.max(...rates)} Hz` : `${rates[0] ?? source?.frequency ?? "?"} Hz${source?.event ? ` ${source.event}` : ""}`,
-        rates.length > 1 ? "The agent changed its rate to stay within its budget; each sample counts for the time that it stands for" : "Samples a second on each CPU"),
+      ...(source?.frequency ? [fact("rate", rates.length > 1 ? `${Math.min(...rates)}–${Math.max(...rates)} Hz` : `${rates[0] ?? source?.frequency ?? "?"} Hz${source?.event ? ` ${source.event}` : ""}`,
+        rates.length > 1 ? "The agent changed its rate to stay within its budget; each sample counts for the time that it stands for" : "Samples a second on each CPU")]
+        : source?.period ? [fact("sampled", source.period > 1 ? `each ${amount(source.period, source.value.unit)}` : "all", "How much lies between two samples on average: sums of less are guesses")] : []),
+      ...(this.app.inUse ? [fact("in use", "since the recording began", "What was allocated before is not known")] : []),
       ...(own ? [fact("rprof's own cost", `${own}${self?.rss_bytes ? ` · ${bytes(self.rss_bytes)}` : ""}`, `CPU ${span(self?.cpu_seconds ?? 0)}, of that in BPF ${span(self?.bpf_seconds ?? 0)}; memory ${bytes(self?.rss_bytes ?? 0)}`)] : []),
     ]);
   }

@@ -4,6 +4,7 @@
 
 import { ApiError, ask } from "./api.js";
 import { App } from "./app.js";
+import { usePalette } from "./colours.js";
 import { byId, el, onceAFrame, settled } from "./dom.js";
 import { downloads } from "./downloads.js";
 import { Filters } from "./filters.js";
@@ -25,6 +26,9 @@ import { TreeView } from "./treeview.js";
 
 /** A recording that is longer opens with its last hour, and its last day on the time line. */
 const LONG = 2 * 3600e3;
+
+/** The words for types of value. @type {Record<string, string>} */
+const TYPES = { cpu: "CPU time", off_cpu: "off-CPU time", inuse_space: "memory in use", inuse_objects: "objects in use", alloc_space: "memory allocated", alloc_objects: "objects allocated" };
 
 /** What of the state only the views below show. */
 const PICTURE = new Set(["show", "function", "search", "zoom", "colour", "width", "up"]);
@@ -70,6 +74,7 @@ function page(app) {
   function refresh(changed) {
     const { state } = app;
     const shown = current();
+    usePalette(app.source?.held || app.source?.value.unit === "bytes");
     const view = byId("view", HTMLElement);
     document.body.dataset.show = shown === views.flame ? "flame" : state.show;
     document.body.classList.toggle("compared", compares(state));
@@ -144,7 +149,12 @@ function controls(app) {
   const source = byId("source", HTMLSelectElement);
   source.append(...recording.sources.map(({ name }) => el("option", { value: name }, name)));
   source.hidden = recording.sources.length < 2;
-  source.addEventListener("change", () => store.set({ source: source.value, zoom: "" }));
+  source.addEventListener("change", () => store.set({ source: source.value, type: "", older: "", zoom: "" }));
+  byId("type", HTMLSelectElement).addEventListener("change", () => {
+    const type = byId("type", HTMLSelectElement).value;
+    // Only what is in use has an age.
+    store.set({ type, zoom: "", ...(type.startsWith("inuse_") ? {} : { older: "" }) });
+  });
   byId("zone", HTMLButtonElement).addEventListener("click", () => store.set({ utc: !app.state.utc }));
   byId("up", HTMLInputElement).addEventListener("change", () => store.set({ up: byId("up", HTMLInputElement).checked }));
   byId("inverted", HTMLInputElement).addEventListener("change", () => store.set({ inverted: byId("inverted", HTMLInputElement).checked, zoom: "" }));
@@ -184,6 +194,12 @@ function showControls(app) {
   byId("colour", HTMLSelectElement).value = state.colour;
   byId("width", HTMLSelectElement).value = state.width;
   byId("source", HTMLSelectElement).value = app.source?.name ?? "";
+  const type = byId("type", HTMLSelectElement);
+  const types = app.source?.types ?? [];
+  type.replaceChildren(...types.map(({ name }) => el("option", { value: name }, TYPES[name] ?? name.replaceAll("_", " "))));
+  type.value = app.type?.name ?? "";
+  type.hidden = types.length < 2;
+  document.body.classList.toggle("inuse", app.inUse);
   const search = byId("search", HTMLInputElement);
   if (document.activeElement !== search || !search.value) search.value = state.search;
 }

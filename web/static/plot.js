@@ -5,14 +5,14 @@
 
 import { lines, scale } from "./axis.js";
 import { clamp } from "./dom.js";
-import { isTime, span } from "./format.js";
+import { isTime, level, sizeUnit, span } from "./format.js";
 import { ticks } from "./time.js";
 
 /** @typedef {import("./types.js").Timeline} Data */
 /** @typedef {import("./types.js").Lane} Lane */
 /** @typedef {import("./colours.js").Inks} Inks */
 
-export const LEFT = 46;
+export const LEFT = 54;
 const TOP = 8;
 const AXIS = 18;
 export const LANE = 30;
@@ -37,11 +37,22 @@ export const xOf = (frame, time) => LEFT + ((time - frame.from) / (frame.to - fr
 export const timeOf = (frame, x) =>
   frame.from + clamp((x - LEFT) / Math.max(1, frame.width - LEFT), 0, 1) * (frame.to - frame.from);
 
+/**
+ * The lane at a height, if it is of a source that can be shown.
+ * @param {Frame} frame
+ * @param {Data} data
+ * @param {number} y
+ */
+export function laneAt(frame, data, y) {
+  const lane = data.lanes[Math.floor((y - floorOf(frame, data)) / LANE)];
+  return y >= floorOf(frame, data) && lane?.kind === "stacks" ? lane : null;
+}
+
 /** The bottom of the stacked areas. @param {Frame} frame @param {Data} data */
 const floorOf = (frame, data) => frame.height - AXIS - data.lanes.length * LANE;
 
-/** What a column's value is divided by to be a rate: CPUs for ns, else per second. @param {Data} data */
-export const perColumn = (data) => (isTime(data.unit) ? data.step * 1e6 : data.step / 1e3);
+/** What a column's value is divided by: by nothing if it is a level, else to be a rate: CPUs for ns, else per second. @param {Data} data */
+const perColumn = (data) => (data.in_use ? 1 : isTime(data.unit) ? data.step * 1e6 : data.step / 1e3);
 
 /**
  * Paints it all.
@@ -53,16 +64,20 @@ export function plot(context, frame, data) {
   const { inks, width } = frame;
   const floor = floorOf(frame, data);
   const most = peak(data) / perColumn(data);
-  const axis = scale(Math.max(most * 1.06, isTime(data.unit) ? 0.02 : 0.001), floor > 90 ? 5 : 2);
-  const y = (/** @type {number} */ value) => floor - (value / axis.top) * (floor - TOP);
+  const least = isTime(data.unit) ? 0.02 : 0.001;
+  // Round numbers of bytes are those of their unit.
+  const [word, size] = data.unit === "bytes" ? sizeUnit(most) : ["", 1];
+  const axis = scale(Math.max((most * 1.06) / size, least), floor > 90 ? 5 : 2);
+  const place = (/** @type {number} */ value) => floor - (value / axis.top) * (floor - TOP);
+  const y = (/** @type {number} */ value) => place(value / size);
   context.font = "10.5px system-ui, sans-serif";
   context.textBaseline = "middle";
   context.textAlign = "right";
   for (const { value, text } of lines(axis)) {
     context.fillStyle = inks.faint;
-    context.fillRect(LEFT, Math.round(y(value)), width - LEFT, 1);
+    context.fillRect(LEFT, Math.round(place(value)), width - LEFT, 1);
     context.fillStyle = inks.soft;
-    context.fillText(text, LEFT - 6, clamp(y(value), 8, floor - 1));
+    context.fillText(word && value ? `${text} ${word}` : text, LEFT - 6, clamp(place(value), 8, floor - 1));
   }
   areas(context, frame, data, y);
   if (isTime(data.unit) && axis.top >= data.cpus) {
@@ -141,7 +156,7 @@ function paintLane(context, frame, data, lane, top) {
   const high = lane.p99 ?? lane.values ?? [];
   const most = high.reduce((/** @type {number} */ most, value) => Math.max(most, value ?? 0), 0);
   if (most > 0) {
-    context.fillText(laneValue(lane, most), 4, top + 22);
+    context.fillText(laneValue(lane, most, data.step), 4, top + 22, LEFT - 6);
     const y = (/** @type {number} */ value) => top + LANE - 2 - (value / most) * (LANE - 6);
     high.forEach((value, i) => {
       if (value === null) return;
@@ -164,9 +179,18 @@ function paintLane(context, frame, data, lane, top) {
   }
 }
 
-/** A value of a lane in words. @param {Lane} lane @param {number} value */
-export const laneValue = (lane, value) =>
-  isTime(lane.unit) || lane.unit === undefined ? span(value / 1e9) : `${value.toPrecision(3)} ${lane.unit}`;
+/**
+ * A value of a lane in words.
+ * @param {Lane} lane
+ * @param {number} value
+ * @param {number} step of the columns, ms
+ */
+export function laneValue(lane, value, step) {
+  const { unit = "ns", in_use } = lane;
+  if (lane.kind !== "stacks") return isTime(unit) ? span(value / 1e9) : `${value.toPrecision(3)} ${unit}`;
+  const text = level({ unit, step, in_use }, value);
+  return isTime(unit) ? `${text} CPU` : in_use || unit === "bytes" ? text : `${text}/s`;
+}
 
 /**
  * @param {CanvasRenderingContext2D} context

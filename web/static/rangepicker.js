@@ -112,8 +112,12 @@ export function comparePicker(app) {
     const middle = (shown.from + shown.to) / 2;
     const halves = { from: momentWord(middle), to: momentWord(shown.to), base_from: momentWord(shown.from), base_to: momentWord(middle), patch_from: "", patch_to: "", live: false };
     box.replaceChildren(
-      el("p", { class: "soft" }, "Red got more of the whole, blue less; grey is what sampling noise explains. On the time line, drag with Shift to choose what to compare with."),
+      el("p", { class: "soft" }, `${app.inUse ? "The ends of both ranges are compared: red grew, blue shrank" : "Red got more of the whole, blue less"}; grey is what sampling noise explains. On the time line, drag with Shift to choose what to compare with.`),
       el("div", { class: "choices" },
+        app.inUse ? el("button", {
+          type: "button", disabled: shown.from <= extent.start, title: shown.from <= extent.start ? "Choose a range that begins later" : undefined,
+          click: () => take({ base_from: momentWord(extent.start), base_to: momentWord(shown.from) }),
+        }, "Growth over this range") : null,
         earlier("The time before", shown.to - shown.from), earlier("An hour ago", 60 * MINUTE),
         earlier("Yesterday, same time", DAY), earlier("A week ago", 7 * DAY),
         el("button", { type: "button", click: () => take(halves) }, "Second half with first"),

@@ -8,7 +8,8 @@ import { parseMoment } from "./time.js";
 /**
  * @typedef {object} State
  * @property {string} source
- * @property {string} type
+ * @property {string} type of value, one of the source's
+ * @property {string} older of memory in use, for how long it has to be so
  * @property {string} from
  * @property {string} to
  * @property {string} pid
@@ -39,14 +40,14 @@ import { parseMoment } from "./time.js";
 
 /** @type {State} */
 const DEFAULTS = {
-  source: "", type: "", from: "", to: "", pid: "", comm: "", only: [], focus: "", ignore: "",
+  source: "", type: "", older: "", from: "", to: "", pid: "", comm: "", only: [], focus: "", ignore: "",
   by: "comm", inverted: false, base: "", base_from: "", base_to: "",
   show: "flame", function: "", search: "", zoom: "", colour: "kind", width: "both", up: false,
   heat: "", patch_from: "", patch_to: "", window_from: "", window_to: "", live: false, utc: false,
 };
 
 /** The words of a filter, which "clear" takes away. */
-export const NO_FILTER = { pid: "", comm: "", only: /** @type {string[]} */ ([]), focus: "", ignore: "" };
+export const NO_FILTER = { pid: "", comm: "", only: /** @type {string[]} */ ([]), focus: "", ignore: "", older: "" };
 
 /**
  * The state that a query string says; what it does not know it leaves alone.
@@ -129,7 +130,7 @@ export const compares = (state) => Boolean(state.base || state.base_from || stat
  */
 export function viewWords(state) {
   const words = new URLSearchParams();
-  for (const name of /** @type {const} */ (["source", "type", "pid", "comm", "focus", "ignore", "by"])) {
+  for (const name of /** @type {const} */ (["source", "type", "older", "pid", "comm", "focus", "ignore", "by"])) {
     if (state[name]) words.set(name, state[name]);
   }
   state.only.forEach((only) => words.append("only", only));

@@ -6,8 +6,8 @@
 import { Loader } from "./api.js";
 import { SURE, changeColour, kindSample } from "./colours.js";
 import { byId, el } from "./dom.js";
-import { amount, count, digits, percent, points } from "./format.js";
-import { certainty, frameMenu, short } from "./frame.js";
+import { amount, count, digits, percent } from "./format.js";
+import { certainty, change, frameMenu, parts, short } from "./frame.js";
 import { Notice } from "./notice.js";
 import { shortModule } from "./packages.js";
 import { pattern } from "./search.js";
@@ -67,8 +67,10 @@ export class TableView {
     const { total = 1, base_total: base = 1, unit = "" } = this.#table ?? {};
     const part = (/** @type {number} */ value, /** @type {number} */ of) => value / (of || 1);
     const shared = (/** @type {number} */ value, /** @type {number} */ of) => [el("b", {}, percent(part(value, of))), el("span", { class: "soft" }, amount(value, unit))];
-    const change = (/** @type {Row} */ row) => part(row.total, total) - part(row.base_total ?? 0, base);
-    const own = (/** @type {Row} */ row) => part(row.self, total) - part(row.base_self ?? 0, base);
+    const data = { total, base_total: base, unit, in_use: this.#table?.in_use };
+    const less = (/** @type {number[]} */ [now, then]) => now - then;
+    const whole = (/** @type {Row} */ row) => less(parts(data, row.total, row.base_total ?? 0));
+    const own = (/** @type {Row} */ row) => less(parts(data, row.self, row.base_self ?? 0));
     /** @type {Column[]} */
     const columns = [
       { key: "self", title: "Self", number: true, value: (row) => row.self, cell: (row) => [this.#bar(part(row.self, this.#most)), ...shared(row.self, total)] },
@@ -77,8 +79,8 @@ export class TableView {
     if (this.#diff) {
       columns.push(
         { key: "base", title: "Base total", number: true, value: (row) => row.base_total ?? 0, cell: (row) => shared(row.base_total ?? 0, base) },
-        { key: "change", title: "Change, total", number: true, value: change, cell: (row) => [this.#change(row, change(row))] },
-        { key: "own", title: "Change, self", number: true, value: own, cell: (row) => [points(own(row))] },
+        { key: "change", title: "Change, total", number: true, value: whole, cell: (row) => [this.#change(row)] },
+        { key: "own", title: "Change, self", number: true, value: own, cell: (row) => [change(data, row.self, row.base_self ?? 0)] },
         { key: "z", title: "Certainty", number: true, value: (row) => Math.abs(row.z ?? 0), cell: (row) => [this.#sure(row) ? `sure (z ${digits(row.z ?? 0).replace("-", "\u2212")})` : "noise"] },
       );
     }
@@ -94,11 +96,13 @@ export class TableView {
     return row.significant ?? Math.abs(row.z ?? 0) >= SURE;
   }
 
-  /** @param {Row} row @param {number} change */
-  #change(row, change) {
-    const { total = 1, base_total: base = 1 } = this.#table ?? {};
-    const cell = el("span", { class: "change", title: certainty(row.z ?? 0) }, points(change));
-    cell.style.background = changeColour(row.total / (total || 1), (row.base_total ?? 0) / (base || 1), this.#sure(row) ? 9 : 0, this.app.dark);
+  /** @param {Row} row */
+  #change(row) {
+    const data = this.#table ?? { total: 1, unit: "" };
+    const base = row.base_total ?? 0;
+    const cell = el("span", { class: "change", title: certainty(row.z ?? 0) }, change(data, row.total, base));
+    const [now, then] = parts(data, row.total, base);
+    cell.style.background = changeColour(now, then, this.#sure(row) ? 9 : 0, this.app.dark);
     return cell;
   }
 
@@ -120,7 +124,7 @@ export class TableView {
   #show(table) {
     const before = this.#diff;
     this.#table = table;
-    if (this.#diff !== before) this.#sort = { key: this.#diff ? "change" : "self", down: true };
+    if (this.#diff !== before) this.#sort = { key: !this.#diff ? "self" : table.in_use ? "own" : "change", down: true };
     this.#host.classList.toggle("diff", this.#diff);
     this.#arrange();
   }

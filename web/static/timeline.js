@@ -4,7 +4,7 @@
  */
 
 import { clamp, el, onceAFrame, sized } from "./dom.js";
-import { LANE, plot, timeOf, xOf } from "./plot.js";
+import { LANE, laneAt, plot, timeOf, xOf } from "./plot.js";
 
 /** @typedef {import("./types.js").Timeline} Data */
 /** @typedef {{from: number, to: number}} Range */
@@ -15,6 +15,7 @@ import { LANE, plot, timeOf, xOf } from "./plot.js";
  * @property {(range: Range) => void} onBase
  * @property {(range: Range) => void} onWindow another part of the recording is to be seen
  * @property {(time: number | null, x: number, y: number) => void} onPoint
+ * @property {(lane: import("./types.js").Lane) => void} onLane the lane of another source was clicked
  */
 
 export class TimeLine {
@@ -150,6 +151,7 @@ export class TimeLine {
       if (drag.moved) drag.to = time;
     }
     this.#over = time;
+    this.host.classList.toggle("onlane", !drag && this.#lane(event) !== null);
     this.drawAbove();
     if (!drag || drag.moved) this.events.onPoint(time, event.clientX, event.clientY);
   }
@@ -158,10 +160,19 @@ export class TimeLine {
   #up(event) {
     const drag = this.#drag;
     this.#drag = null;
-    if (!drag?.moved) return this.drawAbove();
+    if (!drag?.moved) {
+      const lane = this.#lane(event);
+      if (lane && drag) this.events.onLane(lane);
+      return this.drawAbove();
+    }
     drag.to = this.#time(event);
     const range = ordered(drag);
     (drag.base ? this.events.onBase : this.events.onSelect)(range);
+  }
+
+  /** The lane below the pointer that can be shown. @param {MouseEvent} event */
+  #lane(event) {
+    return this.data && laneAt(this.frame, this.data, event.clientY - this.host.getBoundingClientRect().top);
   }
 
   #leave() {

@@ -7,10 +7,10 @@ import { Loader } from "./api.js";
 import { SeriesColours } from "./colours.js";
 import { byId, el, settled } from "./dom.js";
 import { line, menu, tooltip } from "./float.js";
-import { amount, digits, isTime, percent, span } from "./format.js";
+import { amount, digits, isTime, level, levelName, percent, span } from "./format.js";
 import { HeatMap } from "./heatmap.js";
 import { Notice } from "./notice.js";
-import { laneValue, perColumn, xOf } from "./plot.js";
+import { laneValue, xOf } from "./plot.js";
 import { NO_FILTER, onlyWord } from "./state.js";
 import { TimeLine } from "./timeline.js";
 import { momentWord, parseMoment, showMoment, showRange } from "./time.js";
@@ -44,6 +44,7 @@ export class TimePanel {
       onBase: ({ from, to }) => store.set({ base_from: momentWord(from), base_to: momentWord(to), base: "" }),
       onWindow: settled(180, () => this.#keepWindow()),
       onPoint: (time, x, y) => this.#point(time, x, y),
+      onLane: (lane) => store.set({ source: lane.source, type: "", older: "", zoom: "" }),
     });
     this.heat = new HeatMap(this.#heatHost, app.inks, {
       onSelect: ({ from, to }) => store.set({ patch_from: momentWord(from), patch_to: momentWord(to), live: false }),
@@ -133,8 +134,9 @@ export class TimePanel {
     const hz = this.app.lowestRate(range);
     // Seldom sampled, a cell may be empty because nobody looked.
     const seldom = hz > 0 && hz < rows ? `at ${hz} Hz each CPU is seen in ${Math.round((hz / rows) * 100)}% of the cells, so an empty one need not be idle · ` : "";
-    byId("heat-note", HTMLElement).textContent = !this.heatOpen ? "which 20 ms were busy"
-      : `a column is 1 s, a row ${1000 / rows} ms of it · ${hour}${seldom}click a cell or drag over some: their flame graph`;
+    const what = this.app.inUse ? "when that was allocated which is in use at the end of the range · " : "";
+    byId("heat-note", HTMLElement).textContent = !this.heatOpen ? (what ? "when memory in use was allocated" : "which 20 ms were busy")
+      : what + `a column is 1 s, a row ${1000 / rows} ms of it · ${hour}${seldom}${this.app.inUse ? "click a cell: what was in use at its end" : "click a cell or drag over some: their flame graph"}`;
   }
 
   #showPatch() {
@@ -167,15 +169,15 @@ export class TimePanel {
 
   /** @param {Timeline} data */
   #legend(data) {
-    const unit = isTime(data.unit) ? "CPUs used" : `${data.unit === "count" ? "samples" : data.unit} a second`;
-    byId("unit", HTMLElement).textContent = unit;
-    const seconds = (data.other.length * data.step) / 1000;
-    const rest = data.other.reduce((sum, value) => sum + value, 0);
+    byId("unit", HTMLElement).textContent = levelName(data);
+    // As if it were one column; of what is in use, as it is in the last one.
+    const whole = { ...data, step: data.other.length * data.step };
+    const rest = data.in_use ? data.other[data.other.length - 1] ?? 0 : data.other.reduce((sum, value) => sum + value, 0);
     const total = data.series.reduce((sum, series) => sum + series.total, rest);
     const item = (/** @type {string} */ name, /** @type {number} */ value, /** @type {string} */ colour, /** @type {boolean} */ own) => {
       const swatch = el("i", { class: "swatch" });
       swatch.style.background = colour;
-      const average = isTime(data.unit) ? digits(value / 1e9 / seconds) : amount(value / seconds, "");
+      const average = level(whole, value);
       const strong = (/** @type {string | null} */ name) => () => {
         this.line.frame.strong = name;
         this.line.draw();
@@ -243,7 +245,6 @@ export class TimePanel {
     if (time === null || !data) return tooltip(null);
     const column = Math.floor((time - data.start) / data.step);
     if (column < 0 || column >= data.other.length) return tooltip(null);
-    const unit = perColumn(data);
     const rows = data.series.map((series, i) => ({ name: series.name, value: series.values[column] ?? 0, colour: frame.colours[i] }))
       .concat({ name: "other", value: data.other[column], colour: frame.other })
       .filter(({ value }) => value > 0).sort((a, b) => b.value - a.value);
@@ -251,13 +252,13 @@ export class TimePanel {
     const near = [...data.marks, ...data.lanes.flatMap((lane) => lane.marks ?? [])].filter((mark) => Math.abs(xOf(frame, mark.time) - xOf(frame, time)) < 5);
     const lanes = data.lanes.filter((lane) => lane.p99 ?? lane.values).map((lane) => {
       const values = [lane.p50?.[column], lane.p99?.[column] ?? lane.values?.[column]].filter((value) => value !== undefined && value !== null);
-      return line(`${lane.source}${lane.p99 ? " p50, p99" : ""}`, values.map((value) => laneValue(lane, Number(value))).join(", ") || "–");
+      return line(`${lane.source}${lane.p99 ? " p50, p99" : ""}`, values.map((value) => laneValue(lane, Number(value), data.step)).join(", ") || "–");
     });
     tooltip([
       el("strong", {}, showMoment(data.start + column * data.step, { utc: frame.utc, resolution: data.step })),
       el("span", { class: "soft" }, ` + ${span(data.step / 1000)}`),
-      line(isTime(data.unit) ? "CPUs used" : `${data.unit === "count" ? "samples" : data.unit} a second`, digits(sum / unit)),
-      ...rows.slice(0, 8).map(({ name, value, colour }) => line(name, digits(value / unit), colour)),
+      line(levelName(data), level(data, sum)),
+      ...rows.slice(0, 8).map(({ name, value, colour }) => line(name, level(data, value), colour)),
       ...lanes,
       ...near.slice(0, 6).map((mark) => el("div", { class: "mark" }, `${showMoment(mark.time, { utc: frame.utc, resolution: 1, day: false })}  ${mark.text}`)),
       ...(near.length > 6 ? [el("div", { class: "mark" }, `and ${near.length - 6} more`)] : []),

@@ -47,8 +47,10 @@ export class Tree {
    */
   #weigh(total, width) {
     const { base } = this.graph.tree;
-    const now = width === "base" || !this.total ? 0 : 1 / this.total;
-    const then = !base || width === "now" || !this.baseTotal ? 0 : 1 / this.baseTotal;
+    // Amounts of memory are as wide on either side.
+    const most = this.graph.in_use ? Math.max(this.total, this.baseTotal) : 0;
+    const now = width === "base" || !this.total ? 0 : 1 / (most || this.total);
+    const then = !base || width === "now" || !this.baseTotal ? 0 : 1 / (most || this.baseTotal);
     if (this.added) this.weight[0] = base ? this.total * now + this.baseTotal * then : this.total;
     for (let i = 0; i < total.length; i++) {
       this.weight[i + this.added] = base ? total[i] * now + base[i] * then : total[i];

@@ -6,8 +6,8 @@
 import { Loader } from "./api.js";
 import { kindSample } from "./colours.js";
 import { el } from "./dom.js";
-import { amount, count, percent, points } from "./format.js";
-import { frameMenu, origin, short } from "./frame.js";
+import { amount, count, percent } from "./format.js";
+import { change, frameMenu, origin, short } from "./frame.js";
 import { Notice } from "./notice.js";
 import { shortModule } from "./packages.js";
 import { matches, pattern } from "./search.js";
@@ -151,7 +151,7 @@ export class TreeView {
     const open = this.#open.has(node);
     const total = tree.total || 1;
     const name = el("span", { class: "name" }, el("span", { class: "twist", "aria-hidden": "true" }, below ? (open ? "▾" : "▸") : ""), swatch, short(tree.name(node), 300),
-      el("small", { class: "soft" }, tree.diff ? `${points(tree.value(node) / total - tree.base(node) / (tree.baseTotal || 1))}` : shortModule(tree.module(node))));
+      el("small", { class: "soft" }, tree.diff ? change(tree.graph, tree.value(node), tree.base(node)) : shortModule(tree.module(node))));
     name.style.paddingLeft = `${Math.min(tree.depth[node], 60) * 12}px`;
     const found = this.#found && tree.function[node] >= 0 && this.#found[tree.function[node]];
     return el("div", {

@@ -10,7 +10,11 @@
  * @property {string} [kind] stacks, latency or events
  * @property {string} [event] what made the samples, such as cpu-clock
  * @property {number} [frequency] samples a second and CPU
+ * @property {number} [period] what a sample stands for, or how much lies between two on average
  * @property {{name: string, unit: string}} value
+ * @property {{name: string, unit: string}} [count] what samples are counted in
+ * @property {{name: string, unit: string}[]} [types] all types of value that can be shown
+ * @property {boolean} [held] true if it knows what of the memory is in use
  */
 
 /**
@@ -55,6 +59,7 @@
  * @property {string} source
  * @property {string} kind
  * @property {string} [unit]
+ * @property {boolean} [in_use] true if the values are levels
  * @property {number[]} [values]
  * @property {(number | null)[]} [p50]
  * @property {(number | null)[]} [p99]
@@ -69,6 +74,7 @@
  * @property {number} start
  * @property {number} step
  * @property {string} unit
+ * @property {boolean} [in_use] true if the values are levels: what is in use at the end of a column
  * @property {number} cpus
  * @property {Series[]} series
  * @property {number[]} other
@@ -101,6 +107,7 @@
  * @property {{depth: number[], function: number[], total: number[], self: number[], base?: number[], z?: number[]}} tree
  * @property {number} [base_total]
  * @property {number} [base_samples]
+ * @property {boolean} [in_use] true if amounts are compared, and not shares
  */
 
 /**
@@ -123,6 +130,7 @@
  * @property {number} total
  * @property {number} [samples]
  * @property {number} [base_total]
+ * @property {boolean} [in_use] true if amounts are compared, and not shares
  * @property {TableRow[]} functions
  */
 

@@ -20,7 +20,7 @@ import { chromium } from "playwright-core";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** The program under test. */
-const program = () => resolve(ROOT, process.env.RPROF ?? join(process.env.CARGO_TARGET_DIR ?? "target", "debug", "rprof"));
+export const program = () => resolve(ROOT, process.env.RPROF ?? join(process.env.CARGO_TARGET_DIR ?? "target", "debug", "rprof"));
 
 const BROWSERS = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 

@@ -26,7 +26,7 @@ test("a share never says none or all of what is not", () => {
 
 test("amounts are in the unit of their source", () => {
   assert.equal(amount(1.5e9, "ns"), "1.50 s");
-  assert.equal(amount(61e6, "bytes"), "61.0 MB");
+  assert.equal(amount(61e6, "bytes"), "58.2 MiB");
   assert.equal(amount(1234567, "count"), "1\u202f234\u202f567 samples");
   assert.equal(bytes(512), "512 B");
   assert.equal(count(999), "999");

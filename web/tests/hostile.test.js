@@ -62,7 +62,7 @@ test("lanes and marks of other sources have a tooltip", async () => {
       const box = await page.locator("#timeline").boundingBox();
       assert.ok(box);
       // A change of the rate is a quarter into it.
-      await page.mouse.move(box.x + 46 + (box.width - 46) * 0.25, box.y + 20);
+      await page.mouse.move(box.x + 54 + (box.width - 54) * 0.25, box.y + 20);
       await page.waitForSelector("#tooltip >> text=/over its budget/");
       assert.match(await page.textContent("#tooltip") ?? "", /runqlat p50, p99/);
     });

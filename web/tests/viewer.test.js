@@ -175,7 +175,7 @@ test("a patch of the heat map has a flame graph of its own", () => visit(browser
   const whole = await page.textContent(".crumbs .soft");
   const box = await page.locator("#heatmap").boundingBox();
   assert.ok(box);
-  await page.mouse.click(box.x + 46 + (box.width - 46) * 0.4, box.y + 40);
+  await page.mouse.click(box.x + 54 + (box.width - 54) * 0.4, box.y + 40);
   await says(page, (words) => words.has("patch_from"));
   const [from, to] = ["patch_from", "patch_to"].map((name) => Date.parse(words(page).get(name) ?? ""));
   assert.equal(to - from, 20);
