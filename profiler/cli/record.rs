@@ -10,7 +10,7 @@ use super::{
     args::RecordArgs,
     limits::{Limits, wait_for},
     progress::Progress,
-    run::Running,
+    run::{self, Running},
     signals::Signals,
 };
 use crate::{
@@ -39,7 +39,10 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     target.check()?;
     let mut command = match &args.command[..] {
         [] => None,
-        words => Some(Running::prepare(words)?),
+        words => {
+            run::find(&words[0])?;
+            Some(Running::prepare(words, &[])?)
+        }
     };
     let at_exec = command.as_ref().map(Running::pid);
     let mut words = target.to_string();

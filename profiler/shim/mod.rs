@@ -19,7 +19,6 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     path::Path,
-    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
@@ -98,21 +97,20 @@ impl Shim {
         self.file.path()
     }
 
-    /// Has a command load it, and all programs that it starts. What our own environment has
-    /// preloaded comes behind it: an allocator among that is the one to be watched.
-    pub fn prepare(&self, command: &mut Command) {
-        for (name, value) in self.environment(env::var_os(PRELOAD).as_deref()) {
-            command.env(name, value);
-        }
+    /// What the environment of a command has to say, so that it loads this, and all programs that it
+    /// starts. What our own environment has preloaded comes behind it: an allocator among that is the
+    /// one to be watched.
+    pub fn environment(&self) -> [(OsString, OsString); 2] {
+        self.before(env::var_os(PRELOAD).as_deref())
     }
 
-    fn environment(&self, preloaded: Option<&OsStr>) -> [(&'static str, OsString); 2] {
+    fn before(&self, preloaded: Option<&OsStr>) -> [(OsString, OsString); 2] {
         let mut objects = self.path().as_os_str().to_owned();
         if let Some(others) = preloaded.filter(|others| !others.is_empty()) {
             objects.push(":");
             objects.push(others);
         }
-        [(PRELOAD, objects), (RATE, self.rate.to_string().into())]
+        [(PRELOAD.into(), objects), (RATE.into(), self.rate.to_string().into())]
     }
 
     /// True if that process runs with it.
@@ -135,10 +133,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shim = Shim::in_folder(folder.path(), 7).unwrap();
         let path = shim.path().to_str().unwrap();
-        let preload = |others: &str| shim.environment(Some(others.as_ref()))[0].1.clone();
+        let preload = |others: &str| shim.before(Some(others.as_ref()))[0].1.clone();
         assert_eq!(preload("libjemalloc.so.2 a.so"), *format!("{path}:libjemalloc.so.2 a.so"));
         assert_eq!(preload(""), *path);
-        assert_eq!(shim.environment(None), [(PRELOAD, path.into()), (RATE, "7".into())]);
+        assert_eq!(shim.before(None).map(|(_, value)| value), [path, "7"]);
     }
 
     #[test]

@@ -167,7 +167,7 @@ fn a_running_process_is_searched() {
     let folder = tempfile::tempdir().unwrap();
     let shim = Shim::in_folder(folder.path(), 0).unwrap();
     let mut command = Command::new("sleep");
-    shim.prepare(command.arg("60"));
+    command.arg("60").envs(shim.environment());
     let process = Process::start(&mut command);
     let found = wait_until("the shim to be loaded", || {
         offers(process.id(), PROVIDER).ok().filter(|offers| !offers.is_empty())
