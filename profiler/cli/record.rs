@@ -1,8 +1,8 @@
 //! `rprof record`.
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use indicatif::{HumanBytes, HumanCount};
 use symbolizer::Detail;
 
@@ -18,6 +18,7 @@ use crate::{
     nearest::nearest,
     resolve,
     session::{Plan, Session, Summary},
+    shim::{self, Shim},
     sources::{Options, POLL_MS},
     store::Writer,
     target::{Target, processes},
@@ -37,11 +38,13 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     check_sources(&args.source)?;
     let mut target = args.target.target()?;
     target.check()?;
+    let program = args.command.first().map(|name| run::find(name)).transpose()?;
+    let shim = program.as_deref().and_then(|program| shim(&args, program));
     let mut command = match &args.command[..] {
         [] => None,
         words => {
-            run::find(&words[0])?;
-            Some(Running::prepare(words, &[])?)
+            let environment = shim.as_ref().map(|shim| shim.environment());
+            Some(Running::prepare(words, environment.as_ref().map_or(&[], |all| all))?)
         }
     };
     let at_exec = command.as_ref().map(Running::pid);
@@ -59,6 +62,8 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
             frequency: args.frequency,
             frame_pointers: args.frame_pointers,
             memory: args.memory.options(),
+            program,
+            shim,
             ..Options::default()
         },
         target: words,
@@ -99,6 +104,23 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     let target = limits.target();
     let recorded = outcome.and_then(|summary| tell(&summary, target, &args.output));
     wait_for(command, &mut signals, recorded)
+}
+
+/// What the command is preloaded with, so that it samples its memory itself: none if that is not
+/// asked for, or if it cannot have it, which is said.
+fn shim(args: &RecordArgs, program: &Path) -> Option<Arc<Shim>> {
+    let asked = args.source.iter().any(|source| source == "heap");
+    // Whoever names an allocator wants that one to be probed.
+    if !asked || !args.memory.allocator_prefix.is_empty() {
+        return None;
+    }
+    let rate = args.memory.options().heap_rate();
+    let shim = shim::check(program).map_err(Error::from).and_then(|()| Shim::new(rate));
+    if let Err(why) = &shim {
+        say!("rprof: {} cannot sample its memory itself: {why:#}", program.display());
+        say!("rprof: its allocator is probed instead, which costs it a microsecond or two a call");
+    }
+    shim.ok().map(Arc::new)
 }
 
 fn step(session: &mut Session, signals: &Signals, remaining: Duration) -> Result<()> {

@@ -9,8 +9,10 @@ mod attach;
 mod functions;
 mod object;
 mod place;
+mod preloaded;
 
-pub use attach::{Attached, Programs};
+pub use attach::{Attached, Programs, Who};
 pub use functions::Function;
 pub use object::{Probe, find};
 pub use place::Place;
+pub use preloaded::Preloaded;

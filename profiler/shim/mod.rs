@@ -22,7 +22,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use symbolizer::Maps;
+use symbolizer::{FileKey, Kind, Mapping};
 
 pub use check::{WhyNot, check};
 
@@ -51,6 +51,7 @@ pub const ALLOC: &str = "alloc";
 pub const FREE: &str = "free";
 
 /// The shim in a file, ready to be loaded by commands.
+#[derive(Debug)]
 pub struct Shim {
     file: file::File,
     rate: u64,
@@ -113,13 +114,14 @@ impl Shim {
         [(PRELOAD.into(), objects), (RATE.into(), self.rate.to_string().into())]
     }
 
-    /// True if that process runs with it.
-    ///
-    /// # Errors
-    /// The process is gone, or may not be looked into.
-    pub fn is_loaded_by(&self, pid: u32) -> symbolizer::Result<bool> {
-        let maps = Maps::read(pid, true)?;
-        Ok(maps.mappings.iter().any(|mapping| Path::new(&mapping.path) == self.path()))
+    /// True if a mapping looks as if it were of this file: cheap, and not certain.
+    pub fn may_be(&self, mapping: &Mapping) -> bool {
+        mapping.inode == self.file.inode() && mapping.kind() == Kind::File
+    }
+
+    /// True if that is this file. When it was changed does not matter: others use it too.
+    pub fn is(&self, key: FileKey) -> bool {
+        (key.device, key.inode) == (self.file.device(), self.file.inode())
     }
 }
 
@@ -146,8 +148,8 @@ mod tests {
         assert_eq!(shim.alloc.arguments, "8@%rdi 8@%rsi 8@%rdx");
         assert_eq!(shim.free.arguments, "8@%rdi");
         for Probe { offset, semaphore, .. } in [&shim.alloc, &shim.free] {
-            // A nop of one byte, and the ret behind it.
-            assert_eq!(BYTES[*offset as usize..][..2], [0x90, 0xc3]);
+            // A nop of one byte.
+            assert_eq!(BYTES[*offset as usize], 0x90);
             assert_eq!(*semaphore, None);
         }
         assert!(Shim::in_folder(folder.path(), RATE_MAX + 1).is_err());

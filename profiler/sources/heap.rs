@@ -1,7 +1,7 @@
 //! Source `heap`: who allocates user memory, and who still holds it. Probes at the functions of
 //! allocators, which sample allocations by their bytes.
 
-use std::{collections::HashSet, mem::MaybeUninit};
+use std::{collections::HashSet, fs, mem::MaybeUninit, os::unix::fs::MetadataExt};
 
 use anyhow::{Context, Result};
 use libbpf_rs::{
@@ -9,12 +9,13 @@ use libbpf_rs::{
     btf::{Btf, types::Func},
     skel::{OpenSkel, SkelBuilder},
 };
+use symbolizer::Image;
 
 use super::{Base, Options, Stacks, Stream, load, weights::Weights};
 use crate::{
     bpf::heap,
     collector::{TaskEvent, TaskKind},
-    heap::{Attached, Programs},
+    heap::{Attached, Preloaded, Programs, Who},
     model::{SourceInfo, Stats, ValueType},
     resolve::Held,
     target::processes,
@@ -30,11 +31,7 @@ const EACH_MAX: u32 = 1 << 24;
 pub struct Heap;
 
 /// Bytes from one sample to the next, unless told otherwise.
-const RATE: u64 = 512 << 10;
-
-fn rate(options: &Options) -> u64 {
-    options.memory.rate.unwrap_or(RATE)
-}
+pub(super) const RATE: u64 = 512 << 10;
 
 impl Stacks for Heap {
     fn name(&self) -> &'static str {
@@ -43,7 +40,7 @@ impl Stacks for Heap {
 
     fn samples_a_second(&self, options: &Options) -> Result<u64> {
         // 5 GB/s of allocations; or as many as traps can be taken.
-        Ok(if rate(options) > 0 { 10_000 } else { 100_000 })
+        Ok(if options.memory.heap_rate() > 0 { 10_000 } else { 100_000 })
     }
 
     fn open(&self, options: &Options, base: &Base, number: u32) -> Result<Box<dyn Stream>> {
@@ -53,17 +50,17 @@ impl Stacks for Heap {
         let rodata = open.maps.rodata_data.as_deref_mut().context("heap.bpf.c has no .rodata")?;
         load::configure!(rodata, options);
         load::number!(rodata, options, base, number);
-        rodata.sample_bytes = rate(options);
+        rodata.sample_bytes = options.memory.heap_rate();
         rodata.min_size = options.memory.min_size;
         rodata.max_size = options.memory.max_size;
-        let followed = if rate(options) > 0 { SAMPLED_MAX } else { EACH_MAX };
+        let followed = if options.memory.heap_rate() > 0 { SAMPLED_MAX } else { EACH_MAX };
         open.maps.held.set_max_entries(followed)?;
         let session = has_sessions();
         let progs = &mut open.progs;
         for program in [&mut progs.heap_call, &mut progs.heap_free] {
             program.set_autoload(session);
         }
-        for program in [&mut progs.heap_enter, &mut progs.heap_leave, &mut progs.heap_free_alone] {
+        for program in [&mut progs.heap_enter, &mut progs.heap_leave] {
             program.set_autoload(!session);
         }
         base.lend(open.open_object_mut())?;
@@ -73,9 +70,13 @@ impl Stacks for Heap {
             number,
             session,
             options: options.clone(),
-            attached: Attached::new(options.memory.prefixes.clone(), code)?,
+            attached: Attached::new(
+                options.memory.prefixes.clone(),
+                code,
+                options.shim.clone().map(Preloaded::new),
+            )?,
             targets: options.target.pids.iter().copied().collect(),
-            weights: Weights::new(rate(options)),
+            weights: Weights::new(options.memory.heap_rate()),
             skel,
         }))
     }
@@ -85,6 +86,28 @@ impl Stacks for Heap {
 pub(crate) fn has_sessions() -> bool {
     Btf::from_vmlinux()
         .is_ok_and(|btf| btf.type_by_name::<Func<'_>>("bpf_session_is_return").is_some())
+}
+
+/// True if that process runs this program.
+fn is_ourselves(pid: u32) -> bool {
+    let own = fs::metadata("/proc/self/exe").map(|file| (file.dev(), file.ino()));
+    let its = fs::metadata(format!("/proc/{pid}/exe")).map(|file| (file.dev(), file.ino()));
+    own.ok() == its.ok()
+}
+
+/// The programs that this kernel can attach. A macro, so that it borrows of `$self` what it needs.
+macro_rules! programs {
+    ($self:ident) => {{
+        let progs = &$self.skel.progs;
+        match $self.session {
+            true => Programs::Session { call: &progs.heap_call, free: &progs.heap_free },
+            false => Programs::Probes {
+                enter: &progs.heap_enter,
+                leave: &progs.heap_leave,
+                free: &progs.heap_free_alone,
+            },
+        }
+    }};
 }
 
 struct Allocating {
@@ -102,8 +125,13 @@ impl Stream for Allocating {
     fn info(&self) -> SourceInfo {
         SourceInfo {
             name: "heap".into(),
-            event: if self.session { "uprobe session" } else { "uprobe" }.into(),
-            period: rate(&self.options).max(1),
+            event: match (&self.attached.preloaded, self.session) {
+                (Some(_), _) => "preload shim",
+                (None, true) => "uprobe session",
+                (None, false) => "uprobe",
+            }
+            .into(),
+            period: self.options.memory.heap_rate().max(1),
             count: ValueType::new("alloc_objects", "count"),
             value: ValueType::new("alloc_space", "bytes"),
             held: true,
@@ -112,10 +140,15 @@ impl Stream for Allocating {
     }
 
     fn start(&mut self) -> Result<()> {
+        let progs = &self.skel.progs;
+        if let Some(preloaded) = &mut self.attached.preloaded {
+            preloaded.attach(&progs.heap_announced, &progs.heap_free_alone)?;
+        }
         match self.options.target.is_by_pid() {
             true => self.targets.clone().into_iter().for_each(|pid| self.probe(pid)),
             false => processes().into_iter().for_each(|(pid, _)| self.probe(pid)),
         }
+        self.probe_program();
         Ok(())
     }
 
@@ -167,6 +200,7 @@ impl Stream for Allocating {
                 &progs.heap_leave,
                 &progs.heap_free,
                 &progs.heap_free_alone,
+                &progs.heap_announced,
             ],
             stats,
         );
@@ -184,16 +218,26 @@ impl Stream for Allocating {
 
 impl Allocating {
     fn probe(&mut self, pid: u32) {
-        let progs = &self.skel.progs;
-        let programs = match self.session {
-            true => Programs::Session { call: &progs.heap_call, free: &progs.heap_free },
-            false => Programs::Probes {
-                enter: &progs.heap_enter,
-                leave: &progs.heap_leave,
-                free: &progs.heap_free_alone,
-            },
+        // Still rprof, on its way to become a command with the shim.
+        if self.attached.preloaded.is_some() && is_ourselves(pid) {
+            return;
+        }
+        self.attached.add(&programs!(self), pid, self.who(pid));
+    }
+
+    /// A command that is linked statically would have allocated for long when its exec is seen here.
+    fn probe_program(&mut self) {
+        let options = &self.options;
+        let (Some(pid), Some(program), None) = (options.at_exec, &options.program, &options.shim)
+        else {
+            return;
         };
-        let who = self.options.target.is_by_pid().then_some(pid);
-        self.attached.add(&programs, pid, who);
+        if let Ok(image) = Image::open_path(program) {
+            self.attached.add_file(&programs!(self), &image, self.who(pid));
+        }
+    }
+
+    fn who(&self, pid: u32) -> Who {
+        self.options.target.is_by_pid().then_some(pid)
     }
 }

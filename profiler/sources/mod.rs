@@ -23,7 +23,7 @@ mod tcpstates;
 mod unlink;
 mod weights;
 
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 
@@ -36,6 +36,7 @@ use crate::{
     collector::TaskEvent,
     model::{SourceInfo, Stats},
     resolve::Held,
+    shim::Shim,
     target::Target,
 };
 
@@ -88,6 +89,10 @@ pub struct Options {
     pub wakeup_pause: Duration,
     /// Of sources of memory.
     pub memory: MemoryOptions,
+    /// The program that `at_exec` becomes.
+    pub program: Option<PathBuf>,
+    /// What it is preloaded with.
+    pub shim: Option<Arc<Shim>>,
 }
 
 /// What sources of memory are told.
@@ -107,6 +112,13 @@ pub struct MemoryOptions {
 impl Default for MemoryOptions {
     fn default() -> Self {
         Self { rate: None, min_size: 0, max_size: u64::MAX, prefixes: Vec::new() }
+    }
+}
+
+impl MemoryOptions {
+    /// Bytes from one sample of `heap` to the next, on average; 0: each allocation is kept.
+    pub fn heap_rate(&self) -> u64 {
+        self.rate.unwrap_or(heap::RATE)
     }
 }
 

@@ -174,6 +174,7 @@ fn a_running_process_is_searched() {
     });
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].image.path(), shim.path().to_str().unwrap());
+    assert!(shim.is(found[0].image.key()));
     let names: Vec<&str> = found[0].probes.iter().map(|probe| &*probe.name).collect();
     assert_eq!(names, [ALLOC, FREE]);
     assert!(offers(process.id(), "nobody").unwrap().is_empty());
