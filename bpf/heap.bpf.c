@@ -27,8 +27,6 @@ enum function {
 	FUNCTION_MREMAP,         /* (address, old size, size, flags, ...) */
 	FUNCTION_FREE,           /* (address) */
 	FUNCTION_MUNMAP,         /* (address, size) */
-	FUNCTION_OTEL_ALLOC,     /* otel_memory:alloc */
-	FUNCTION_OTEL_FREE,      /* otel_memory:free */
 };
 
 /* Set in a cookie where a realloc of nothing calls a malloc that is probed itself. */
@@ -271,6 +269,32 @@ SEC("uprobe")
 int heap_free_alone(struct pt_regs *ctx)
 {
 	return free_call(ctx);
+}
+
+/*
+ * otel_memory:alloc(address, size, weight) of our preload shim, which has sampled the allocation at
+ * the same rate: user space knows the weight from that and the size, as of all others. Its :free is
+ * a free like any other.
+ */
+SEC("uprobe")
+int heap_announced(struct pt_regs *ctx)
+{
+	struct arguments arguments = arguments_of_call(ctx);
+	__u64 pid = bpf_get_current_pid_tgid() >> 32;
+	struct call *call;
+
+	if (!target_matches(pid))
+		return 0;
+	count_hit();
+	if (arguments.second < min_size || arguments.second > max_size)
+		return 0;
+	call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL,
+				    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!call)
+		__sync_fetch_and_add(&not_followed, 1);
+	else if (sample_call(ctx, &call->held, arguments.second))
+		hold(pid, arguments.first, &call->held);
+	return 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -118,7 +118,7 @@ static bool begin(void)
 		bytes = bytes * 10 + (uint64_t)(*digit - '0');
 	}
 	set_rate(digits && *digits ? bytes : RATE_DEFAULT);
-	if (rate <= 1)
+	if (rate == 0)
 		live_all();
 	atomic_store_explicit(&begun, true, memory_order_release);
 	return true;
@@ -136,43 +136,39 @@ static __thread struct {
 	void *counted, *freeing;
 } thread __attribute__((tls_model("initial-exec")));
 
-static __attribute__((noinline, cold)) void sample(void *p, size_t size)
+static __attribute__((noinline, cold)) void *sample(void *p, size_t size)
 {
 	uint64_t count;
 
 	if (!begin()) {
 		thread.countdown.left = 0;
-		return;
+		return p;
 	}
-	if (rate <= 1) {
+	if (rate == 0) {
 		thread.countdown.left = 0;
-		if (size > 0)
-			probe_alloc(p, size, size);
-		return;
+		return size > 0 ? allocated(p, size, size) : p;
 	}
 	count = crossings(&thread.countdown, size);
-	if (count > 0) {
-		live_insert(p);
-		probe_alloc(p, size, count * rate);
-	}
+	if (count == 0)
+		return p;
+	live_insert(p);
+	return allocated(p, size, weight_of(&thread.countdown, count));
 }
 
 /* Counts what the allocator gave, if it gave anything. */
 static inline void *count(void *p, size_t size)
 {
-	if (p) {
-		thread.counted = p;
-		thread.countdown.left -= (int64_t)size;
-		if (unlikely(thread.countdown.left <= 0))
-			sample(p, size);
-	}
-	return p;
+	if (!p)
+		return p;
+	thread.counted = p;
+	thread.countdown.left -= (int64_t)size;
+	return unlikely(thread.countdown.left <= 0) ? sample(p, size) : p;
 }
 
 static __attribute__((noinline, cold)) void announce_free(void *p)
 {
 	if (p != thread.freeing && live_remove(p))
-		probe_free(p);
+		freed(p);
 }
 
 /* Before the memory is given back: somebody else may get it at once. */

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Which allocations are sampled: those that hold a byte of a random set to which every byte that
- * the program allocates belongs with the same chance, 1/rate. The distance from one byte of the set
- * to the next is then geometric, and all that an allocation has to do is to count down. The weight
- * of a sample, rate times the bytes of the set in it, makes sums of weights unbiased.
+ * Which allocations are sampled: those that hold a byte of a random set, to which each byte that
+ * the program allocates belongs with the same small chance. The distance from one byte of the set
+ * to the next is then geometric, and all that an allocation has to do is to count down.
+ *
+ * The chance is 1 - exp(-1 / rate), so an allocation is sampled with 1 - exp(-size / rate), as it
+ * is by probes that draw from an exponential distribution. The weight of a sample is that of each
+ * byte, 1 / chance, times the bytes of the set in it: this makes sums of weights unbiased.
  */
 #ifndef RPROF_SAMPLER_H
 #define RPROF_SAMPLER_H
@@ -14,12 +17,12 @@
 #define RATE_DEFAULT (512ULL << 10)
 #define RATE_MAX (1ULL << 40)
 /* Beyond so many times the rate, a part of an allocation is counted instead of drawn. */
-#define DRAWN 16
+#define DRAWN 1024
 
-/* Mean bytes between samples; every allocation is one if it is at most 1. */
+/* Bytes between samples; 0: every allocation is one. */
 static uint64_t rate;
-/* Mean of the exponential distribution that becomes geometric with mean `rate` when rounded up. */
-static double scale;
+/* The mean of intervals: 1 / (1 - exp(-1 / rate)), bytes. */
+static double mean;
 
 struct countdown {
 	/* Bytes until the next sample. */
@@ -28,7 +31,7 @@ struct countdown {
 	uint64_t random;
 };
 
-/* -ln(1 - d) for d in 0..1/2, to 1e-9: 2 artanh(d / (2 - d)) as a series. */
+/* -ln(1 - d) for d from 0 to 1/2, to 1e-9: 2 artanh(d / (2 - d)) as a series. */
 static double minus_ln(double d)
 {
 	double s = d / (2 - d), square = s * s, sum = 0;
@@ -38,10 +41,14 @@ static double minus_ln(double d)
 	return 2 * s * sum;
 }
 
+/* By the series of x / (1 - exp(-x)) at 1 / rate, whose next term is below 4e-5 of it. */
 static void set_rate(uint64_t bytes)
 {
+	double x;
+
 	rate = bytes < RATE_MAX ? bytes : RATE_MAX;
-	scale = rate > 1 ? 1 / minus_ln(1.0 / (double)rate) : 0;
+	x = rate ? 1.0 / (double)rate : 0;
+	mean = (double)rate + 0.5 + x / 12 - x * x * x / 720;
 }
 
 /* splitmix64. The time stamp counter makes the children of a fork part ways. */
@@ -54,6 +61,15 @@ static uint64_t next_random(struct countdown *countdown)
 	return z ^ z >> 31;
 }
 
+/* What a sample with so many bytes of the set stands for, bytes. Rounded up as often as it is over.
+ */
+static uint64_t weight_of(struct countdown *countdown, uint64_t count)
+{
+	double part = (double)(next_random(countdown) >> 11) * 0x1p-53;
+
+	return (uint64_t)((double)count * mean + part);
+}
+
 /* Bytes from one sampled byte to the next. */
 static int64_t interval(struct countdown *countdown)
 {
@@ -61,7 +77,7 @@ static int64_t interval(struct countdown *countdown)
 	int zeros = __builtin_clzll(u);
 	double m = (double)(u << zeros >> 11) * 0x1p-53;
 
-	return 1 + (int64_t)(scale * (zeros * 0x1.62e42fefa39efp-1 + minus_ln(1 - m)));
+	return 1 + (int64_t)((double)rate * (zeros * 0x1.62e42fefa39efp-1 + minus_ln(1 - m)));
 }
 
 /* How many sampled bytes the last `-left` bytes hold, the one at 0 included. Starts a new thread.
@@ -79,8 +95,10 @@ static uint64_t crossings(struct countdown *countdown, uint64_t size)
 		count++;
 		/* What lies behind has its mean number of samples; the rest is drawn. */
 		if (behind >= DRAWN * rate) {
-			count += behind / rate;
-			countdown->left += (int64_t)(behind / rate * rate);
+			uint64_t sure = (uint64_t)((double)behind / mean);
+
+			count += sure;
+			countdown->left += (int64_t)((double)sure * mean);
 		}
 		countdown->left += interval(countdown);
 	}

@@ -50,6 +50,9 @@ pub enum Command {
     /// What becomes of the command that `record` starts: it stops, and goes on once told to
     #[command(name = "start-when-told", hide = true)]
     StartWhenTold {
+        /// For the command's environment: NAME=VALUE
+        #[arg(long)]
+        set: Vec<OsString>,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<OsString>,
     },

@@ -74,7 +74,7 @@ fn command(command: Command) -> Result<ExitCode> {
         Command::Web(args) => web::web(&args),
         Command::Diff(args) => diff::diff(&args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => doctor::doctor(&args),
-        Command::StartWhenTold { command } => run::start_when_told(&command),
+        Command::StartWhenTold { set, command } => run::start_when_told(&set, &command),
     }
 }
 

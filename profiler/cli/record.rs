@@ -1,8 +1,8 @@
 //! `rprof record`.
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use indicatif::{HumanBytes, HumanCount};
 use symbolizer::Detail;
 
@@ -10,7 +10,7 @@ use super::{
     args::RecordArgs,
     limits::{Limits, wait_for},
     progress::Progress,
-    run::Running,
+    run::{self, Running},
     signals::Signals,
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     nearest::nearest,
     resolve,
     session::{Plan, Session, Summary},
+    shim::{self, Shim},
     sources::{Options, POLL_MS},
     store::Writer,
     target::{Target, processes},
@@ -37,9 +38,14 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     check_sources(&args.source)?;
     let mut target = args.target.target()?;
     target.check()?;
+    let program = args.command.first().map(|name| run::find(name)).transpose()?;
+    let shim = program.as_deref().and_then(|program| shim(&args, program));
     let mut command = match &args.command[..] {
         [] => None,
-        words => Some(Running::prepare(words)?),
+        words => {
+            let environment = shim.as_ref().map(|shim| shim.environment());
+            Some(Running::prepare(words, environment.as_ref().map_or(&[], |all| all))?)
+        }
     };
     let at_exec = command.as_ref().map(Running::pid);
     let mut words = target.to_string();
@@ -56,6 +62,8 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
             frequency: args.frequency,
             frame_pointers: args.frame_pointers,
             memory: args.memory.options(),
+            program,
+            shim,
             ..Options::default()
         },
         target: words,
@@ -96,6 +104,23 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     let target = limits.target();
     let recorded = outcome.and_then(|summary| tell(&summary, target, &args.output));
     wait_for(command, &mut signals, recorded)
+}
+
+/// What the command is preloaded with, so that it samples its memory itself: none if that is not
+/// asked for, or if it cannot have it, which is said.
+fn shim(args: &RecordArgs, program: &Path) -> Option<Arc<Shim>> {
+    let asked = args.source.iter().any(|source| source == "heap");
+    // Whoever names an allocator wants that one to be probed.
+    if !asked || !args.memory.allocator_prefix.is_empty() {
+        return None;
+    }
+    let rate = args.memory.options().heap_rate();
+    let shim = shim::check(program).map_err(Error::from).and_then(|()| Shim::new(rate));
+    if let Err(why) = &shim {
+        say!("rprof: {} cannot sample its memory itself: {why:#}", program.display());
+        say!("rprof: its allocator is probed instead, which costs it a microsecond or two a call");
+    }
+    shim.ok().map(Arc::new)
 }
 
 fn step(session: &mut Session, signals: &Signals, remaining: Duration) -> Result<()> {

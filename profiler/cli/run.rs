@@ -8,6 +8,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     os::unix::{
+        ffi::OsStrExt,
         fs::PermissionsExt,
         process::{CommandExt, ExitStatusExt},
     },
@@ -37,15 +38,19 @@ pub struct Running {
 }
 
 impl Running {
-    /// Prepares the command. It stands by until [`Running::start`].
-    pub fn prepare(command: &[OsString]) -> Result<Self> {
+    /// Prepares the command, with `environment` added to its own and not to that of the process that
+    /// stands by for it until [`Running::start`]: we are not to be preloaded with anything.
+    pub fn prepare(command: &[OsString], environment: &[(OsString, OsString)]) -> Result<Self> {
         find(&command[0])?;
-        let child = Command::new("/proc/self/exe")
-            .arg("start-when-told")
-            .arg("--")
-            .args(command)
-            .spawn()
-            .context("cannot start a process")?;
+        let mut child = Command::new("/proc/self/exe");
+        child.arg("start-when-told");
+        for (name, value) in environment {
+            let mut variable = name.clone();
+            variable.push("=");
+            variable.push(value);
+            child.arg("--set").arg(variable);
+        }
+        let child = child.arg("--").args(command).spawn().context("cannot start a process")?;
         let pid = Pid::from_raw(child.id() as i32);
         let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         match waitid(Id::Pid(pid), flags) {
@@ -101,35 +106,41 @@ fn is_stopped(pid: u32) -> bool {
     ours && stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
 }
 
-/// Stops, and becomes `command` when it is continued.
-pub fn start_when_told(command: &[OsString]) -> Result<ExitCode> {
+/// Stops, and becomes `command` when it is continued, with `set` (NAME=VALUE) in its environment.
+pub fn start_when_told(set: &[OsString], command: &[OsString]) -> Result<ExitCode> {
     raise(Signal::SIGSTOP).context("cannot stop")?;
-    let error = Command::new(&command[0]).args(&command[1..]).exec();
+    let variables = set.iter().filter_map(|variable| {
+        let bytes = variable.as_bytes();
+        let at = bytes.iter().position(|byte| *byte == b'=')?;
+        Some((OsStr::from_bytes(&bytes[..at]), OsStr::from_bytes(&bytes[at + 1..])))
+    });
+    let error = Command::new(&command[0]).args(&command[1..]).envs(variables).exec();
     say!("rprof: cannot run {}: {error}", Path::new(&command[0]).display());
     let missing = error.kind() == std::io::ErrorKind::NotFound;
     Ok(ExitCode::from(if missing { NOT_FOUND } else { NOT_EXECUTABLE }))
 }
 
-/// Checks that a shell would find the program.
-fn find(program: &OsStr) -> Result<()> {
+/// The file that a shell would run.
+pub fn find(program: &OsStr) -> Result<PathBuf> {
     if program.as_encoded_bytes().contains(&b'/') {
         let file = fs::metadata(program)
             .with_context(|| format!("no command {}", Path::new(program).display()))?;
         if !is_program(&file) {
             bail!("{} is not executable", Path::new(program).display());
         }
-        return Ok(());
+        return Ok(program.into());
     }
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&folders).collect();
-    let found = |folder: &PathBuf| fs::metadata(folder.join(program)).is_ok_and(|f| is_program(&f));
-    if program.is_empty() || !folders.iter().any(found) {
-        let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
-        let programs = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let name = program.to_string_lossy();
-        bail!("no command {name}{}", nearest(&name, programs));
+    let mut files = folders.iter().map(|folder| folder.join(program));
+    let found = files.find(|file| fs::metadata(file).is_ok_and(|file| is_program(&file)));
+    if let Some(file) = found.filter(|_| !program.is_empty()) {
+        return Ok(file);
     }
-    Ok(())
+    let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    let programs = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let name = program.to_string_lossy();
+    bail!("no command {name}{}", nearest(&name, programs));
 }
 
 fn is_program(file: &fs::Metadata) -> bool {

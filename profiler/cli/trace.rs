@@ -42,7 +42,7 @@ pub fn trace(args: TraceArgs) -> Result<ExitCode> {
     doctor::check_recording()?;
     let mut command = match &args.command[..] {
         [] => None,
-        words => Some(Running::prepare(words)?),
+        words => Some(Running::prepare(words, &[])?),
     };
     let at_exec = command.as_ref().map(Running::pid);
     target.pids.extend(at_exec);

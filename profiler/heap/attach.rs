@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ProgramMut, UprobeMultiOpts, UprobeOpts};
 use symbolizer::{FileKey, Image, Maps};
 
-use super::{Function, Probe, find};
+use super::{Function, Preloaded, Probe, find};
 use crate::bpf;
 
 /// Files whose allocator is remembered; beyond, all are looked at again.
@@ -53,6 +53,8 @@ pub struct Attached {
     dropped: Sender<Vec<Link>>,
     /// `allocators` of `bpf/heap.bpf.c`.
     code: MapHandle,
+    /// Where the target was started by us.
+    pub preloaded: Option<Preloaded>,
     /// What was told of already.
     found: HashSet<(Who, FileKey)>,
     /// Files whose allocator could not be probed.
@@ -60,11 +62,16 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// None is set yet. `code` is the map of where allocators are.
+    /// None is set yet. `code` is the map of where allocators are; processes that are `preloaded`
+    /// get none.
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn new(prefixes: Vec<String>, code: MapHandle) -> Result<Self> {
+    pub fn new(
+        prefixes: Vec<String>,
+        code: MapHandle,
+        preloaded: Option<Preloaded>,
+    ) -> Result<Self> {
         let (dropped, links) = channel();
         thread::Builder::new()
             .name("rprof-detach".into())
@@ -76,6 +83,7 @@ impl Attached {
             links: HashMap::new(),
             dropped,
             code,
+            preloaded,
             found: HashSet::new(),
             refused: 0,
         })
@@ -86,35 +94,46 @@ impl Attached {
         let mut code = bpf::allocator_code::default();
         let mut ranges = code.start.iter_mut().zip(&mut code.end);
         // A process that is gone has no mappings, and needs no probes.
-        for mapping in Maps::read(pid, true).unwrap_or_default().mappings {
+        let maps = Maps::read(pid, true).unwrap_or_default();
+        if self.preloaded.as_ref().is_some_and(|preloaded| preloaded.is_in(pid, &maps)) {
+            // What it had before exec may be what it has now.
+            self.remove(pid);
+            return;
+        }
+        for mapping in maps.mappings {
             let Ok(image) = Image::open(pid, &mapping) else { continue };
-            let key = image.key();
-            let probes = self.probes(&image);
-            if probes.iter().any(|probe| probe.function == Function::Malloc)
-                && let Some((start, end)) = ranges.next()
-            {
+            let allocates = self.add_file(programs, &image, who);
+            if allocates && let Some((start, end)) = ranges.next() {
                 (*start, *end) = (mapping.start, mapping.end);
             }
-            if probes.is_empty() || self.links.contains_key(&(who, key)) {
-                continue;
-            }
-            let links = match attach(programs, who, image.file(), &probes) {
-                Ok(links) => {
-                    if self.found.insert((who, key)) {
-                        tracing::info!("probing {} in {}", names(&probes), image.path());
-                    }
-                    links
-                }
-                Err(error) => {
-                    self.refused += 1;
-                    tracing::warn!("cannot probe {}: {error:#}", image.path());
-                    Vec::new()
-                }
-            };
-            self.links.insert((who, key), links);
         }
         // Where it is full, what allocators map for themselves is counted twice: as theirs, too.
         let _ = self.code.update(&pid.to_ne_bytes(), bpf::bytes(&code), MapFlags::ANY);
+    }
+
+    /// Sets probes in a file for `who`, who may have yet to map it. True if it has a malloc.
+    pub fn add_file(&mut self, programs: &Programs<'_>, image: &Image, who: Who) -> bool {
+        let key = image.key();
+        let probes = self.probes(image);
+        let allocates = probes.iter().any(|probe| probe.function == Function::Malloc);
+        if probes.is_empty() || self.links.contains_key(&(who, key)) {
+            return allocates;
+        }
+        let links = match attach(programs, who, image.file(), &probes) {
+            Ok(links) => {
+                if self.found.insert((who, key)) {
+                    tracing::info!("probing {} in {}", names(&probes), image.path());
+                }
+                links
+            }
+            Err(error) => {
+                self.refused += 1;
+                tracing::warn!("cannot probe {}: {error:#}", image.path());
+                Vec::new()
+            }
+        };
+        self.links.insert((who, key), links);
+        allocates
     }
 
     /// Takes off those of a process.
@@ -138,6 +157,7 @@ impl Attached {
     /// Takes off all.
     pub fn clear(&mut self) {
         self.links.clear();
+        self.preloaded.iter_mut().for_each(Preloaded::detach);
     }
 
     fn probes(&mut self, image: &Image) -> Vec<Probe> {

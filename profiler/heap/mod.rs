@@ -13,10 +13,12 @@ mod functions;
 mod governor;
 mod object;
 mod place;
+mod preloaded;
 
-pub use attach::{Attached, Programs};
+pub use attach::{Attached, Programs, Who};
 pub use cost::{CpuTime, pair};
 pub use functions::Function;
 pub use governor::{Governor, Order};
 pub use object::{Probe, find};
 pub use place::Place;
+pub use preloaded::Preloaded;

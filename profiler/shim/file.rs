@@ -20,8 +20,11 @@ use crate::unwind::Image;
 const VERSIONS_MAX: usize = 8;
 
 /// The shim's file.
+#[derive(Debug)]
 pub struct File {
     path: PathBuf,
+    device: u64,
+    inode: u64,
     /// Gone when we are, if it is nowhere else.
     _folder: Option<TempDir>,
 }
@@ -55,17 +58,28 @@ impl File {
         let cannot = || format!("cannot keep the preload shim in {}", folder.display());
         check(folder).with_context(cannot)?;
         let key = Image::read(BYTES)?.key()?;
-        let path = folder.join(format!("heap-{key}.so"));
+        let path = folder.join(format!("rprof-heap-{:016x}.so", key.hash));
         match fs::File::options().append(true).read(true).custom_flags(O_NOFOLLOW).open(&path) {
             // By this the oldest are known.
             Ok(file) if is_ours(&file) => file.set_modified(SystemTime::now())?,
             _ => write(folder, &path).with_context(cannot)?,
         }
-        Ok(Self { path, _folder: None })
+        let metadata = fs::metadata(&path).with_context(cannot)?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino(), path, _folder: None })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file system that it is on.
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// Its number there.
+    pub fn inode(&self) -> u64 {
+        self.inode
     }
 }
 

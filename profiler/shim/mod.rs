@@ -19,11 +19,10 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     path::Path,
-    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
-use symbolizer::Maps;
+use symbolizer::{FileKey, Kind, Mapping};
 
 pub use check::{WhyNot, check};
 
@@ -52,6 +51,7 @@ pub const ALLOC: &str = "alloc";
 pub const FREE: &str = "free";
 
 /// The shim in a file, ready to be loaded by commands.
+#[derive(Debug)]
 pub struct Shim {
     file: file::File,
     rate: u64,
@@ -98,30 +98,30 @@ impl Shim {
         self.file.path()
     }
 
-    /// Has a command load it, and all programs that it starts. What our own environment has
-    /// preloaded comes behind it: an allocator among that is the one to be watched.
-    pub fn prepare(&self, command: &mut Command) {
-        for (name, value) in self.environment(env::var_os(PRELOAD).as_deref()) {
-            command.env(name, value);
-        }
+    /// What the environment of a command has to say, so that it loads this, and all programs that it
+    /// starts. What our own environment has preloaded comes behind it: an allocator among that is the
+    /// one to be watched.
+    pub fn environment(&self) -> [(OsString, OsString); 2] {
+        self.before(env::var_os(PRELOAD).as_deref())
     }
 
-    fn environment(&self, preloaded: Option<&OsStr>) -> [(&'static str, OsString); 2] {
+    fn before(&self, preloaded: Option<&OsStr>) -> [(OsString, OsString); 2] {
         let mut objects = self.path().as_os_str().to_owned();
         if let Some(others) = preloaded.filter(|others| !others.is_empty()) {
             objects.push(":");
             objects.push(others);
         }
-        [(PRELOAD, objects), (RATE, self.rate.to_string().into())]
+        [(PRELOAD.into(), objects), (RATE.into(), self.rate.to_string().into())]
     }
 
-    /// True if that process runs with it.
-    ///
-    /// # Errors
-    /// The process is gone, or may not be looked into.
-    pub fn is_loaded_by(&self, pid: u32) -> symbolizer::Result<bool> {
-        let maps = Maps::read(pid, true)?;
-        Ok(maps.mappings.iter().any(|mapping| Path::new(&mapping.path) == self.path()))
+    /// True if a mapping looks as if it were of this file: cheap, and not certain.
+    pub fn may_be(&self, mapping: &Mapping) -> bool {
+        mapping.inode == self.file.inode() && mapping.kind() == Kind::File
+    }
+
+    /// True if that is this file. When it was changed does not matter: others use it too.
+    pub fn is(&self, key: FileKey) -> bool {
+        (key.device, key.inode) == (self.file.device(), self.file.inode())
     }
 }
 
@@ -135,10 +135,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shim = Shim::in_folder(folder.path(), 7).unwrap();
         let path = shim.path().to_str().unwrap();
-        let preload = |others: &str| shim.environment(Some(others.as_ref()))[0].1.clone();
+        let preload = |others: &str| shim.before(Some(others.as_ref()))[0].1.clone();
         assert_eq!(preload("libjemalloc.so.2 a.so"), *format!("{path}:libjemalloc.so.2 a.so"));
         assert_eq!(preload(""), *path);
-        assert_eq!(shim.environment(None), [(PRELOAD, path.into()), (RATE, "7".into())]);
+        assert_eq!(shim.before(None).map(|(_, value)| value), [path, "7"]);
     }
 
     #[test]
@@ -148,8 +148,8 @@ mod tests {
         assert_eq!(shim.alloc.arguments, "8@%rdi 8@%rsi 8@%rdx");
         assert_eq!(shim.free.arguments, "8@%rdi");
         for Probe { offset, semaphore, .. } in [&shim.alloc, &shim.free] {
-            // A nop of one byte, and the ret behind it.
-            assert_eq!(BYTES[*offset as usize..][..2], [0x90, 0xc3]);
+            // A nop of one byte.
+            assert_eq!(BYTES[*offset as usize], 0x90);
             assert_eq!(*semaphore, None);
         }
         assert!(Shim::in_folder(folder.path(), RATE_MAX + 1).is_err());

@@ -1,7 +1,7 @@
 //! Source `heap`: who allocates user memory, and who still holds it. Probes at the functions of
 //! allocators, which sample allocations by their bytes.
 
-use std::{collections::HashSet, mem::MaybeUninit, time::Duration};
+use std::{collections::HashSet, fs, mem::MaybeUninit, os::unix::fs::MetadataExt, time::Duration};
 
 use anyhow::{Context, Result};
 use libbpf_rs::{
@@ -9,12 +9,13 @@ use libbpf_rs::{
     btf::{Btf, types::Func},
     skel::{OpenSkel, SkelBuilder},
 };
+use symbolizer::Image;
 
 use super::{Base, Options, Stacks, Stream, load, weights::Weights};
 use crate::{
     bpf::{self, heap},
     collector::{TaskEvent, TaskKind},
-    heap::{Attached, CpuTime, Governor, Order, Programs, pair},
+    heap::{Attached, CpuTime, Governor, Order, Preloaded, Programs, Who, pair},
     machine,
     model::{SourceInfo, Stats, ValueType},
     resolve::Held,
@@ -38,11 +39,7 @@ const LEAST_TRAP: f64 = 200.0;
 pub struct Heap;
 
 /// Bytes from one sample to the next, unless told otherwise.
-const RATE: u64 = 512 << 10;
-
-fn rate(options: &Options) -> u64 {
-    options.memory.rate.unwrap_or(RATE)
-}
+pub(super) const RATE: u64 = 512 << 10;
 
 impl Stacks for Heap {
     fn name(&self) -> &'static str {
@@ -51,7 +48,7 @@ impl Stacks for Heap {
 
     fn samples_a_second(&self, options: &Options) -> Result<u64> {
         // 5 GB/s of allocations; or as many as traps can be taken.
-        Ok(if rate(options) > 0 { 10_000 } else { 100_000 })
+        Ok(if options.memory.heap_rate() > 0 { 10_000 } else { 100_000 })
     }
 
     fn open(&self, options: &Options, base: &Base, number: u32) -> Result<Box<dyn Stream>> {
@@ -61,17 +58,17 @@ impl Stacks for Heap {
         let rodata = open.maps.rodata_data.as_deref_mut().context("heap.bpf.c has no .rodata")?;
         load::configure!(rodata, options);
         load::number!(rodata, options, base, number);
-        rodata.sample_bytes = rate(options);
+        rodata.sample_bytes = options.memory.heap_rate();
         rodata.min_size = options.memory.min_size;
         rodata.max_size = options.memory.max_size;
-        let followed = if rate(options) > 0 { SAMPLED_MAX } else { EACH_MAX };
+        let followed = if options.memory.heap_rate() > 0 { SAMPLED_MAX } else { EACH_MAX };
         open.maps.held.set_max_entries(followed)?;
         let session = has_sessions();
         let progs = &mut open.progs;
         for program in [&mut progs.heap_call, &mut progs.heap_free] {
             program.set_autoload(session);
         }
-        for program in [&mut progs.heap_enter, &mut progs.heap_leave, &mut progs.heap_free_alone] {
+        for program in [&mut progs.heap_enter, &mut progs.heap_leave] {
             program.set_autoload(!session);
         }
         base.lend(open.open_object_mut())?;
@@ -81,13 +78,17 @@ impl Stacks for Heap {
             number,
             session,
             options: options.clone(),
-            attached: Attached::new(options.memory.prefixes.clone(), code)?,
+            attached: Attached::new(
+                options.memory.prefixes.clone(),
+                code,
+                options.shim.clone().map(Preloaded::new),
+            )?,
             governor: Governor::new(options.memory.max_overhead),
             on: true,
             trap: 0.0,
             time: CpuTime::default(),
             targets: options.target.pids.iter().copied().collect(),
-            weights: Weights::new(rate(options)),
+            weights: Weights::new(options.memory.heap_rate()),
             skel,
         }))
     }
@@ -97,6 +98,28 @@ impl Stacks for Heap {
 pub(crate) fn has_sessions() -> bool {
     Btf::from_vmlinux()
         .is_ok_and(|btf| btf.type_by_name::<Func<'_>>("bpf_session_is_return").is_some())
+}
+
+/// True if that process runs this program.
+fn is_ourselves(pid: u32) -> bool {
+    let own = fs::metadata("/proc/self/exe").map(|file| (file.dev(), file.ino()));
+    let its = fs::metadata(format!("/proc/{pid}/exe")).map(|file| (file.dev(), file.ino()));
+    own.ok() == its.ok()
+}
+
+/// The programs that this kernel can attach. A macro, so that it borrows of `$self` what it needs.
+macro_rules! programs {
+    ($self:ident) => {{
+        let progs = &$self.skel.progs;
+        match $self.session {
+            true => Programs::Session { call: &progs.heap_call, free: &progs.heap_free },
+            false => Programs::Probes {
+                enter: &progs.heap_enter,
+                leave: &progs.heap_leave,
+                free: &progs.heap_free_alone,
+            },
+        }
+    }};
 }
 
 struct Allocating {
@@ -121,7 +144,7 @@ impl Stream for Allocating {
         SourceInfo {
             name: "heap".into(),
             event: self.event(),
-            period: rate(&self.options).max(1),
+            period: self.options.memory.heap_rate().max(1),
             count: ValueType::new("alloc_objects", "count"),
             value: ValueType::new("alloc_space", "bytes"),
             held: true,
@@ -130,11 +153,16 @@ impl Stream for Allocating {
     }
 
     fn start(&mut self) -> Result<()> {
+        let progs = &self.skel.progs;
+        if let Some(preloaded) = &mut self.attached.preloaded {
+            preloaded.attach(&progs.heap_announced, &progs.heap_free_alone)?;
+        }
         if self.is_governed() {
             self.trap = self.cost_of_trap();
             self.cpu_time();
         }
         self.probe_all();
+        self.probe_program();
         Ok(())
     }
 
@@ -216,6 +244,7 @@ impl Stream for Allocating {
                 &progs.heap_leave,
                 &progs.heap_free,
                 &progs.heap_free_alone,
+                &progs.heap_announced,
             ],
             stats,
         );
@@ -238,7 +267,11 @@ impl Allocating {
 
     /// How it samples; where probes were not set all the time, the share of the target's time.
     fn event(&self) -> String {
-        let how = if self.session { "uprobe session" } else { "uprobe" };
+        let how = match (&self.attached.preloaded, self.session) {
+            (Some(_), _) => "preload shim",
+            (None, true) => "uprobe session",
+            (None, false) => "uprobe",
+        };
         match self.governor.share() {
             None => how.to_owned(),
             Some(share) => format!("{how}, in {:.1} % of the time", 100.0 * share),
@@ -265,7 +298,7 @@ impl Allocating {
     fn cost_of_trap(&mut self) -> f64 {
         let own = std::process::id();
         let bare = pair();
-        self.attached.add(&programs(&self.skel.progs, self.session), own, Some(own));
+        self.attached.add(&programs!(self), own, Some(own));
         let probed = pair();
         self.attached.remove(own);
         let trap = ((probed - bare) / 2.0).max(LEAST_TRAP);
@@ -281,20 +314,26 @@ impl Allocating {
     }
 
     fn probe(&mut self, pid: u32) {
-        let who = self.options.target.is_by_pid().then_some(pid);
-        let progs = &self.skel.progs;
-        let programs = programs(progs, self.session);
-        self.attached.add(&programs, pid, who);
+        // Still rprof, on its way to become a command with the shim.
+        if self.attached.preloaded.is_some() && is_ourselves(pid) {
+            return;
+        }
+        self.attached.add(&programs!(self), pid, self.who(pid));
     }
-}
 
-fn programs<'p>(progs: &'p heap::HeapProgs<'static>, session: bool) -> Programs<'p> {
-    match session {
-        true => Programs::Session { call: &progs.heap_call, free: &progs.heap_free },
-        false => Programs::Probes {
-            enter: &progs.heap_enter,
-            leave: &progs.heap_leave,
-            free: &progs.heap_free_alone,
-        },
+    /// A command that is linked statically would have allocated for long when its exec is seen here.
+    fn probe_program(&mut self) {
+        let options = &self.options;
+        let (Some(pid), Some(program), None) = (options.at_exec, &options.program, &options.shim)
+        else {
+            return;
+        };
+        if let Ok(image) = Image::open_path(program) {
+            self.attached.add_file(&programs!(self), &image, self.who(pid));
+        }
+    }
+
+    fn who(&self, pid: u32) -> Who {
+        self.options.target.is_by_pid().then_some(pid)
     }
 }

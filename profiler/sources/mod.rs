@@ -24,8 +24,8 @@ mod readline;
 mod runqlat;
 mod runtimes;
 mod signal;
-mod syscalls;
 mod softirqs;
+mod syscalls;
 mod tcp;
 mod tcpconnlat;
 mod tcprtt;
@@ -33,7 +33,7 @@ mod tcpstates;
 mod unlink;
 mod weights;
 
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 
@@ -47,6 +47,7 @@ use crate::{
     collector::TaskEvent,
     model::{SourceInfo, Stats},
     resolve::Held,
+    shim::Shim,
     target::Target,
 };
 
@@ -109,6 +110,10 @@ pub struct Options {
     pub wakeup_pause: Duration,
     /// Of sources of memory.
     pub memory: MemoryOptions,
+    /// The program that `at_exec` becomes.
+    pub program: Option<PathBuf>,
+    /// What it is preloaded with.
+    pub shim: Option<Arc<Shim>>,
 }
 
 /// What sources of memory are told.
@@ -136,6 +141,13 @@ impl Default for MemoryOptions {
             prefixes: Vec::new(),
             max_overhead: f64::INFINITY,
         }
+    }
+}
+
+impl MemoryOptions {
+    /// Bytes from one sample of `heap` to the next, on average; 0: each allocation is kept.
+    pub fn heap_rate(&self) -> u64 {
+        self.rate.unwrap_or(heap::RATE)
     }
 }
 

@@ -7,11 +7,11 @@ use crate::{
     recorder::{Recorded, Recorder, Told},
 };
 
-const MIB: f64 = 1_048_576.0;
+pub const MIB: f64 = 1_048_576.0;
 /// Bytes that each function of `leaks.c` leaves.
-const SMALL: f64 = 100.0 * 4194.0 * 40.0;
-const MIDDLE: f64 = 100.0 * 84.0 * 4000.0;
-const LARGE: f64 = 20.0 * MIB;
+pub const SMALL: f64 = 100.0 * 4194.0 * 40.0;
+pub const MIDDLE: f64 = 100.0 * 84.0 * 4000.0;
+pub const LARGE: f64 = 20.0 * MIB;
 
 fn leaks(shop: &Workshop) -> Told {
     let program = shop.build("leaks", "leaks", &["-O1", "-g", "-fno-builtin"]);
@@ -38,7 +38,7 @@ fn record_sources(sources: &str, words: &[&str]) -> Recorded {
 
 /// Within five standard errors of what it should be: an estimate of `bytes` by one sample in `rate`
 /// bytes has the variance `bytes * rate`, or less.
-fn assert_about(what: &str, found: f64, bytes: f64, rate: f64) {
+pub fn assert_about(what: &str, found: f64, bytes: f64, rate: f64) {
     let error = (bytes * rate).sqrt();
     assert!((found - bytes).abs() <= 5.0 * error, "{what}: {found} of {bytes}, 1 sigma {error}");
 }

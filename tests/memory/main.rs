@@ -6,6 +6,7 @@
 mod common;
 
 mod attach;
+mod command;
 mod faults;
 mod heap;
 mod kmem;

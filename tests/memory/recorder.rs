@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -118,6 +118,21 @@ impl Recorder {
         self.signal(Signal::SIGINT);
         self.wait()
     }
+}
+
+/// Records a command that goes on when it is told to, to its end; gives what rprof said, too.
+pub fn record_command(words: &[&str], program: &Path) -> (Recorded, String) {
+    let folder = Workshop::new();
+    let (file, log) = (folder.path("out"), folder.path("log"));
+    let mut rprof = Command::new(env!("CARGO_BIN_EXE_rprof"));
+    rprof.args(["-v", "record", "-s", "heap", "-o"]).arg(&file).args(words).arg("--");
+    let stderr = std::fs::File::create(&log).unwrap();
+    let mut command = Told::start(rprof.arg(program).arg("10").stderr(stderr));
+    command.go_on();
+    command.wait_until_done();
+    command.end();
+    let said = std::fs::read_to_string(&log).unwrap();
+    (Recorded { file, _folder: folder }, said)
 }
 
 /// A recording.

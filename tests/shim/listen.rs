@@ -59,7 +59,7 @@ impl Listener {
     /// Runs a command with the shim, to its end; gives what it printed and what was heard. Nothing
     /// may come to standard error.
     pub fn run(&self, command: &mut Command) -> (String, Heard) {
-        self.shim.prepare(command);
+        command.envs(self.shim.environment());
         let words = format!("{command:?}");
         let output = command.output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -45,7 +45,7 @@ fn write(path: &Path, bytes: impl AsRef<[u8]>) -> PathBuf {
 fn is_heard(program: &Path) -> bool {
     let listener = Listener::start(0);
     let mut command = Command::new(program);
-    listener.shim.prepare(&mut command);
+    command.envs(listener.shim.environment());
     command.output().unwrap();
     !listener.heard().allocations.is_empty()
 }
@@ -140,7 +140,7 @@ fn programs_with_a_sanitizer() {
         let folder = tempfile::tempdir().unwrap();
         let shim = rprof::shim::Shim::in_folder(folder.path(), 0).unwrap();
         let mut command = Command::new(shop.path("plain"));
-        shim.prepare(&mut command);
+        command.envs(shim.environment());
         assert!(!command.output().unwrap().status.success());
     }
 }

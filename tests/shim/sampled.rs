@@ -69,7 +69,7 @@ fn so_they_are_in_jemalloc_and_musl() {
 }
 
 /// Runs `tests/workloads/sampler.c`: the shim's own arithmetic, apart from any allocator.
-fn draw(program: &Path, rate: u64, size: u64) -> [f64; 4] {
+fn draw(program: &Path, rate: u64, size: u64) -> [f64; 6] {
     const NUMBER: f64 = 1e6;
     let words = [rate.to_string(), size.to_string(), NUMBER.to_string()];
     let text = run(Command::new(program).args(words));
@@ -83,16 +83,20 @@ fn intervals_are_geometric() {
     let include = concat!("-I", env!("CARGO_MANIFEST_DIR"), "/shim");
     let program = shop.build("sampler", "sampler", &["-O2", include, "-Wl,--no-as-needed", "-lm"]);
     for (rate, size) in
-        [(2, 1), (3, 40), (100, 99), (4096, 40), (4096, 1 << 20), (1 << 40, 1 << 39)]
+        [(1, 3), (2, 1), (3, 40), (100, 99), (4096, 40), (512, 1 << 20), (1 << 40, 1 << 39)]
     {
-        let [mean, squares, weight, error] = draw(&program, rate, size);
+        let [mean, squares, weight, sampled, logarithm, unit] = draw(&program, rate, size);
         let (r, s, n) = (rate as f64, size as f64, 1e6f64);
-        // In units of the rate: mean 1, mean square 2 - 1/rate, whose own variance is below 20.
+        let chance = -(-1.0 / r).exp_m1();
+        // In units of the mean 1 / chance: the mean of the squares is 2 - chance, and their variance
+        // below 20.
         assert!((mean - 1.0).abs() < 5.0 / n.sqrt(), "{rate}: mean {mean}");
-        assert!((squares - (2.0 - 1.0 / r)).abs() < 5.0 * (20.0 / n).sqrt(), "{rate}: {squares}");
-        // n * s bytes, of which n * s / r are drawn.
-        assert!((weight - s).abs() < 5.0 * (s * r / n).sqrt(), "{rate}: {size} weighs {weight}");
-        assert!(error < 1e-8, "error of the logarithm {error}");
+        assert!((squares + chance - 2.0).abs() < 5.0 * (20.0 / n).sqrt(), "{rate}: {squares}");
+        // n * s bytes, of which n * s * chance are drawn, or fewer.
+        assert!((weight - s).abs() < 5.0 * (s / chance / n).sqrt(), "{rate}: {size} is {weight}");
+        let share = -(-s / r).exp_m1();
+        assert!((sampled - share).abs() < 5.0 * (share / n).sqrt(), "{rate}: {sampled} of {share}");
+        assert!(logarithm < 1e-8 && unit < 4e-5, "{logarithm} and {unit} off");
     }
 }
 

@@ -167,13 +167,14 @@ fn a_running_process_is_searched() {
     let folder = tempfile::tempdir().unwrap();
     let shim = Shim::in_folder(folder.path(), 0).unwrap();
     let mut command = Command::new("sleep");
-    shim.prepare(command.arg("60"));
+    command.arg("60").envs(shim.environment());
     let process = Process::start(&mut command);
     let found = wait_until("the shim to be loaded", || {
         offers(process.id(), PROVIDER).ok().filter(|offers| !offers.is_empty())
     });
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].image.path(), shim.path().to_str().unwrap());
+    assert!(shim.is(found[0].image.key()));
     let names: Vec<&str> = found[0].probes.iter().map(|probe| &*probe.name).collect();
     assert_eq!(names, [ALLOC, FREE]);
     assert!(offers(process.id(), "nobody").unwrap().is_empty());
