@@ -508,6 +508,9 @@ fn read(
         let Some(stream) = streams.get(usize::from(free.source)) else { continue };
         (free.count, free.value) = stream.weigh(1, free.size, free.born);
     }
+    // Of no weight: from a time that is not part of the recording.
+    batch.samples.retain(|sample| (sample.count, sample.weight) != (0, 0));
+    batch.frees.retain(|free| (free.count, free.value) != (0, 0));
     // After the samples, so that no process of theirs did anything that we do not know of.
     let mut new = tasks.drain();
     streams.iter_mut().try_for_each(|stream| stream.follow(&new))?;

@@ -14,6 +14,10 @@ const WINDOW: f64 = 20e6;
 /// What a window may cost, ns, if that is less: a target that does nothing but allocate has next to
 /// no time of its own while it is probed.
 const WINDOW_COST: f64 = 10e6;
+/// Own time that is believed in for each ns of traps. Where a target does little but allocate, what
+/// is left of its time after the traps is less than the error of what they take: sums are then no
+/// more than this allows for, and too small.
+const OWN_LEAST: f64 = 0.1;
 /// Windows whose scale is remembered.
 const WINDOWS_MAX: usize = 64 << 10;
 
@@ -43,9 +47,12 @@ pub struct Governor {
     /// Own time of a window, and what one costs, ns: of late.
     window: f64,
     cost: f64,
-    /// Own time in windows.
+    /// Own time in windows, and the part of it that is only believed in.
     seen: f64,
+    floored: f64,
+    /// The target's own time so far, and what it is made of, ns.
     own: f64,
+    taken: (f64, f64),
     /// Start of each window, ns, CLOCK_MONOTONIC, and what its samples are to be multiplied with.
     scales: VecDeque<(u64, f64)>,
 }
@@ -62,7 +69,9 @@ impl Governor {
             window: WINDOW,
             cost: 0.0,
             seen: 0.0,
+            floored: 0.0,
             own: 0.0,
+            taken: (0.0, 0.0),
             scales: VecDeque::from([(0, 1.0)]),
         }
     }
@@ -70,7 +79,7 @@ impl Governor {
     /// Looks at what was spent at `time` (ns, CLOCK_MONOTONIC): the target has taken `cpu` ns in
     /// all since the start, `spent` ns of it for traps.
     pub fn judge(&mut self, time: u64, cpu: f64, spent: f64) -> Order {
-        self.own = (cpu - spent).max(self.own);
+        self.pass(cpu, spent);
         let left = self.budget * self.own + CREDIT - spent;
         if self.on {
             let (window, cost) = (self.own - self.began.0, spent - self.began.1);
@@ -83,14 +92,38 @@ impl Governor {
         match (self.on, left >= self.cost) {
             (true, false) => {
                 self.on = false;
+                // It takes a while until probes are off: what they still see is part of no window.
+                self.scale_from(time, 0.0);
                 Order::Off
             }
             (false, false) => Order::Stay,
-            (was_on, true) => {
+            (true, true) => {
                 self.begin_window(time, spent);
-                if was_on { Order::Stay } else { Order::On }
+                Order::Stay
             }
+            (false, true) => Order::On,
         }
+    }
+
+    /// Probes were set, as [`Order::On`] said, and are by `time`; see [`Governor::judge`].
+    pub fn set(&mut self, time: u64, cpu: f64, spent: f64) {
+        self.pass(cpu, spent);
+        self.begin_window(time, spent);
+    }
+
+    fn pass(&mut self, cpu: f64, spent: f64) {
+        let (before, spent_before) = std::mem::replace(&mut self.taken, (cpu, spent));
+        let least = OWN_LEAST * (spent - spent_before);
+        let own = (cpu - before) - (spent - spent_before);
+        if own < least {
+            self.floored += least;
+        }
+        self.own += own.max(least);
+    }
+
+    /// True if so little is left of the target's time besides traps that sums are too small.
+    pub fn is_floored(&self) -> bool {
+        self.governed && self.floored > 0.5 * self.seen
     }
 
     /// What is sampled in the window stands for all since the one before, too.
@@ -98,6 +131,10 @@ impl Governor {
         self.on = true;
         self.began = (self.own, spent);
         let scale = ((self.own - self.covered) / self.window + 1.0).max(0.1);
+        self.scale_from(time, scale);
+    }
+
+    fn scale_from(&mut self, time: u64, scale: f64) {
         if self.scales.len() >= WINDOWS_MAX {
             self.scales.pop_front();
         }
@@ -122,7 +159,7 @@ impl Governor {
         }
     }
 
-    /// What a sample taken at `time` is to be multiplied with.
+    /// What a sample taken at `time` is to be multiplied with; 0: it is part of no window.
     pub fn scale(&self, time: u64) -> f64 {
         let after = self.scales.partition_point(|(start, _)| *start <= time);
         self.scales.get(after.saturating_sub(1)).map_or(1.0, |window| window.1)
@@ -155,7 +192,10 @@ mod tests {
                 seen += work / gap * governor.scale(time);
             }
             match governor.judge(time, own + spent, spent) {
-                Order::On => on = true,
+                Order::On => {
+                    on = true;
+                    governor.set(time, own + spent, spent);
+                }
                 Order::Off => on = false,
                 Order::Stay => {}
             }
@@ -172,13 +212,21 @@ mod tests {
 
     #[test]
     fn one_that_allocates_much_is_watched_within_the_budget() {
-        for gap in [100.0, 1_000.0, 15_000.0] {
+        for gap in [300.0, 1_000.0, 15_000.0] {
             let (cost, sum, governor) = run(0.05, gap, 60_000);
             assert!(cost < 0.055, "{gap}: {cost}");
             assert!((sum - 1.0).abs() < 0.05, "{gap}: {sum}");
             let share = governor.share().unwrap();
             assert!((share - 0.05 * gap / 1000.0).abs() < 0.02, "{gap}: {share}");
         }
+    }
+
+    #[test]
+    fn one_that_does_nothing_else_has_sums_that_are_too_small() {
+        // 10 ns between two calls that cost 1 us each.
+        let (cost, sum, governor) = run(0.05, 10.0, 60_000);
+        assert!(cost < 0.055, "{cost}");
+        assert!(sum < 0.2 && governor.is_floored(), "{sum}");
     }
 
     #[test]

@@ -200,6 +200,8 @@ impl Stream for Allocating {
                     bss.generation += 1;
                 }
                 self.probe_all();
+                let (hits, cpu) = (self.hits() as f64, self.cpu_time() as f64);
+                self.governor.set(machine::monotonic_ns(), cpu, hits * self.trap);
             }
             Order::Stay => {}
         }
@@ -274,7 +276,10 @@ impl Allocating {
         };
         match self.governor.share() {
             None => how.to_owned(),
-            Some(share) => format!("{how}, in {:.1} % of the time", 100.0 * share),
+            Some(share) => {
+                let least = if self.governor.is_floored() { "; sums are lower bounds" } else { "" };
+                format!("{how}, in {:.1} % of the time{least}", 100.0 * share)
+            }
         }
     }
 

@@ -47,7 +47,8 @@ fn fifty_times_on_and_off() {
     assert_eq!(breakpoints(pid), 0);
     let mut sampled = 0.0;
     for round in 0..50 {
-        let recorder = Recorder::start(&["-s", "heap", "-p", &pid.to_string()]);
+        let recorder =
+            Recorder::start(&["-s", "heap", "--max-overhead", "0", "-p", &pid.to_string()]);
         recorder.wait_until_probing("libc.so.6");
         if round % 10 == 0 {
             assert!(breakpoints(pid) > 0);
@@ -77,7 +78,8 @@ fn others_that_map_the_same_file_have_no_breakpoint() {
     }
     let (program, other) = (python(), python());
     thread::sleep(Duration::from_millis(200));
-    let recorder = Recorder::start(&["-s", "heap", "-p", &program.id().to_string()]);
+    let recorder =
+        Recorder::start(&["-s", "heap", "--max-overhead", "0", "-p", &program.id().to_string()]);
     recorder.wait_until_probing("libc.so.6");
     assert!(breakpoints(program.id()) > 0);
     assert_eq!(breakpoints(other.id()), 0);
@@ -92,7 +94,8 @@ fn a_program_that_dies_while_it_is_probed() {
     let shop = Workshop::new();
     let program = python();
     thread::sleep(Duration::from_millis(200));
-    let recorder = Recorder::start(&["-s", "heap", "-p", &program.id().to_string()]);
+    let recorder =
+        Recorder::start(&["-s", "heap", "--max-overhead", "0", "-p", &program.id().to_string()]);
     recorder.wait_until_probing("libc.so.6");
     thread::sleep(Duration::from_millis(300));
     program.signal(Signal::SIGSEGV);

@@ -27,7 +27,8 @@ fn record_sources(sources: &str, words: &[&str]) -> Recorded {
     let shop = Workshop::new();
     let mut program = leaks(&shop);
     let pid = program.id().to_string();
-    let recorder = Recorder::start(&[&["-s", sources, "-p", &pid], words].concat());
+    let all = ["-s", sources, "--max-overhead", "0", "-p", &pid];
+    let recorder = Recorder::start(&[&all, words].concat());
     recorder.wait_until_probing("libc.so.6");
     program.go_on();
     program.wait_until_done();
@@ -124,4 +125,30 @@ fn heap_and_cpu_are_recorded_at_once() {
     let recorded = record_sources("heap,cpu", &["-F", "999"]);
     assert!(recorded.report(&["-s", "heap"]).of("leak_small").1 > 0.0);
     assert!(recorded.report(&["-s", "cpu"]).bytes() > 0.0);
+}
+
+#[test]
+fn within_a_budget_sums_are_estimates() {
+    if !require_root() {
+        return;
+    }
+    let shop = Workshop::new();
+    let program = shop.build("busyheap", "busyheap", &["-O1", "-g", "-fno-builtin"]);
+    // Two functions that allocate all the time, one three times as much as the other.
+    let mut program = Told::start(Command::new(program).arg("6"));
+    let pid = program.id().to_string();
+    let recorder = Recorder::start(&["-s", "heap", "--max-overhead", "5%", "-p", &pid]);
+    recorder.wait_until_probing("libc.so.6");
+    program.go_on();
+    let (used, allocated) = program.wait_for_numbers();
+    let report = recorder.end().report(&["--type", "alloc_space"]);
+    let event = report.0["source"]["event"].as_str().unwrap();
+    assert!(event.contains("% of the time"), "{event}");
+    let (often, rarely) = (report.of("often").1, report.of("rarely").1);
+    assert!((2.0..4.5).contains(&(often / rarely)), "{often} {rarely}");
+    // A sum of few windows: of the right size.
+    let share = report.bytes() / allocated;
+    assert!((0.4..2.5).contains(&share), "{share} of {allocated}");
+    assert!(used > 0.0);
+    program.end();
 }

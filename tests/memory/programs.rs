@@ -24,7 +24,8 @@ fn redis_has_what_it_was_given() {
     command.args(["--port", &port, "--save", "", "--dir"]).arg(shop.path(""));
     let redis = Process::start(command.stdout(std::process::Stdio::null()));
     wait_until("redis", || TcpStream::connect(format!("127.0.0.1:{port}")).ok());
-    let recorder = Recorder::start(&["-s", "heap", "-p", &redis.id().to_string()]);
+    let recorder =
+        Recorder::start(&["-s", "heap", "--max-overhead", "0", "-p", &redis.id().to_string()]);
     recorder.wait_until_probing(".so.2"); // libjemalloc
     // 20,000 keys of 2,000 bytes.
     let words = ["-p", &port, "-t", "set", "-n", "100000", "-r", "20000", "-d", "2000", "-q"];
@@ -50,7 +51,16 @@ fn python_leaks_where_it_leaks() {
     let code = "import time\nkept = []\nfor i in range(400):\n  kept.append(bytearray(100000))\n  \
                 [bytearray(100000) for _ in range(3)]\n  time.sleep(0.005)\ntime.sleep(100)";
     let python = Process::start(Command::new("/usr/bin/python3").args(["-c", code]));
-    let recorder = Recorder::start(&["-s", "heap", "-p", &python.id().to_string(), "-d", "6s"]);
+    let recorder = Recorder::start(&[
+        "-s",
+        "heap",
+        "--max-overhead",
+        "0",
+        "-p",
+        &python.id().to_string(),
+        "-d",
+        "6s",
+    ]);
     let recorded = recorder.wait();
     let report = recorded.report(&[]);
     report.assert_whole();

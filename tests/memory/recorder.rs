@@ -44,6 +44,14 @@ impl Told {
         assert_eq!(line, "done\n");
     }
 
+    /// Waits until it prints two numbers.
+    pub fn wait_for_numbers(&mut self) -> (f64, f64) {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        let numbers: Vec<f64> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        (numbers[0], numbers[1])
+    }
+
     /// Lets it end; it has to do so well.
     pub fn end(mut self) {
         self.stdin = None;
