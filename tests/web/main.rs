@@ -11,6 +11,7 @@ mod days;
 mod guard;
 mod hostile;
 mod limits;
+mod memory;
 mod start;
 
 use std::{
