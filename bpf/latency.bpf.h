@@ -48,7 +48,7 @@ struct histogram {
 struct uncounted {
 	__u64 turned_away; /* times of keys that the map had no room for */
 	__u64 missed;      /* beginnings that could not be remembered */
-	__u64 unseen;      /* ends that the kernel did not show */
+	__u64 unseen;      /* whose beginning or end the kernel did not show */
 	__u64 untold;      /* those that were to be told each, without room to */
 };
 

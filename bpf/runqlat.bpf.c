@@ -63,8 +63,12 @@ static __always_inline void end(struct task_struct *task, __u64 now)
 	__u64 *since = task->pid ? bpf_task_storage_get(&runnable, task, NULL, 0) : NULL;
 	__u64 start;
 
-	if (!since || !*since)
+	if (!since || !*since) {
+		/* It waited since before we looked, or was made runnable unseen. */
+		if (task->pid && task_matches(task))
+			count_unseen();
 		return;
+	}
 	start = *since & ~WAKEABLE;
 	*since = 0;
 	/* The clocks of two CPUs may be apart by less than it takes to wake a thread. */

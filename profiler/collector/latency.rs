@@ -94,7 +94,7 @@ impl Histograms {
         vec![
             (TURNED_AWAY, now.turned_away - before.turned_away),
             ("not measured, for want of memory for their beginning", now.missed - before.missed),
-            ("not measured, as the kernel did not show their end", now.unseen - before.unseen),
+            ("not measured, as their beginning or end was not seen", now.unseen - before.unseen),
             ("not told each, for want of room", now.untold - before.untold),
         ]
     }

@@ -64,6 +64,8 @@ fn compare(
     for (kind, before) in &outer {
         let found = interval.find(key, kind).map_or(0, |series| number(series, "count"));
         let least = inner_end[kind] - inner[kind];
+        // Some kernels run no programs while a thread of theirs is at work.
+        let least = (least - least / 4).saturating_sub(10);
         let most = outer_end[kind] - before;
         assert!((least..=most).contains(&found), "{kind}: {found}, not {least} to {most}");
     }

@@ -41,8 +41,8 @@ fn compete(key: &str) -> (Interval, HashMap<u32, (u64, u64)>, u32) {
     (gauge.interval(), after.into_iter().map(since).collect(), worker.id())
 }
 
-/// Waits that rprof says it has not measured. Some kernels hide what one of their guardians does:
-/// what runs after that has waited unseen.
+/// Waits that rprof says it has not measured. Some kernels run no programs while a thread of theirs
+/// is at work: what it wakes, and what runs after it, has waited unseen.
 fn unseen(interval: &Interval) -> u64 {
     interval.0["missed"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
 }
@@ -52,6 +52,14 @@ fn assert_agrees(found: u64, expected: u64, unseen: u64, what: &str) {
     let allowed = expected / 100 + 1_000_000;
     assert!(found <= expected + allowed, "{what}: {found} ns, by schedstat {expected}");
     assert!(found + allowed + unseen >= expected, "{what}: {found} ns, by schedstat {expected}");
+}
+
+/// None is counted twice, and those that were not seen at all are few.
+pub fn assert_counts(found: u64, unseen: u64, expected: u64) {
+    let all = found + unseen;
+    let least = expected - expected / 50 - 2;
+    assert!((least..=expected).contains(&all), "{found} and {unseen} unseen of {expected}");
+    assert!(unseen <= expected / 20 + 2, "{unseen} of {expected} were not seen");
 }
 
 #[test]
@@ -74,8 +82,7 @@ fn threads_wait_as_long_as_the_kernel_says() {
         counts += count;
         assert!(tid == pid || ns > 100_000_000, "thread {tid} had no competition");
     }
-    assert_eq!(interval.total("count") + unseen, counts);
-    assert!(unseen <= counts / 20, "{unseen} of {counts} were not seen");
+    assert_counts(interval.total("count"), unseen, counts);
 }
 
 #[test]
@@ -93,7 +100,7 @@ fn a_process_is_the_sum_of_its_threads() {
     let unseen = unseen(&interval);
     let hidden = unseen * 2 * number(series[0], "max");
     assert_agrees(interval.total("sum"), waited.values().map(|w| w.0).sum(), hidden, "process");
-    assert_eq!(interval.total("count") + unseen, waited.values().map(|w| w.1).sum::<u64>());
+    assert_counts(interval.total("count"), unseen, waited.values().map(|w| w.1).sum());
 }
 
 #[test]
