@@ -271,10 +271,12 @@ int heap_free_alone(struct pt_regs *ctx)
 	return free_call(ctx);
 }
 
+/* In a size: announced, so that no probe that comes and goes decides whether it is seen. */
+#define ANNOUNCED (1ULL << 63)
+
 /*
  * otel_memory:alloc(address, size, weight) of our preload shim, which has sampled the allocation at
- * the same rate: user space knows the weight from that and the size, as of all others. Its :free is
- * a free like any other.
+ * the same rate: user space knows the weight from that and the size, as of all others.
  */
 SEC("uprobe")
 int heap_announced(struct pt_regs *ctx)
@@ -283,17 +285,24 @@ int heap_announced(struct pt_regs *ctx)
 	__u64 pid = bpf_get_current_pid_tgid() >> 32;
 	struct call *call;
 
-	if (!target_matches(pid))
+	if (!target_matches(pid) || arguments.second >> 48)
 		return 0;
-	count_hit();
 	if (arguments.second < min_size || arguments.second > max_size)
 		return 0;
 	call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL,
 				    BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!call)
 		__sync_fetch_and_add(&not_followed, 1);
-	else if (sample_call(ctx, &call->held, arguments.second))
+	else if (sample_call(ctx, &call->held, arguments.second | ANNOUNCED))
 		hold(pid, arguments.first, &call->held);
+	return 0;
+}
+
+/* otel_memory:free(address), of what was sampled alone. */
+SEC("uprobe")
+int heap_announced_free(struct pt_regs *ctx)
+{
+	release(bpf_get_current_pid_tgid() >> 32, PT_REGS_PARM1(ctx));
 	return 0;
 }
 

@@ -35,6 +35,9 @@ const TEND_GOVERNED: Duration = Duration::from_millis(10);
 /// The least that a trap is believed to cost, ns: on any machine it is more.
 const LEAST_TRAP: f64 = 200.0;
 
+/// Set in the size of an allocation that the preload shim announced (`bpf/heap.bpf.c`).
+const ANNOUNCED: u64 = 1 << 63;
+
 /// The source.
 pub struct Heap;
 
@@ -68,8 +71,11 @@ impl Stacks for Heap {
         for program in [&mut progs.heap_call, &mut progs.heap_free] {
             program.set_autoload(session);
         }
-        for program in [&mut progs.heap_enter, &mut progs.heap_leave] {
+        for program in [&mut progs.heap_enter, &mut progs.heap_leave, &mut progs.heap_free_alone] {
             program.set_autoload(!session);
+        }
+        for program in [&mut progs.heap_announced, &mut progs.heap_announced_free] {
+            program.set_autoload(options.shim.is_some());
         }
         base.lend(open.open_object_mut())?;
         let skel = open.load().map_err(load::explain)?;
@@ -98,28 +104,6 @@ impl Stacks for Heap {
 pub(crate) fn has_sessions() -> bool {
     Btf::from_vmlinux()
         .is_ok_and(|btf| btf.type_by_name::<Func<'_>>("bpf_session_is_return").is_some())
-}
-
-/// True if that process runs this program.
-fn is_ourselves(pid: u32) -> bool {
-    let own = fs::metadata("/proc/self/exe").map(|file| (file.dev(), file.ino()));
-    let its = fs::metadata(format!("/proc/{pid}/exe")).map(|file| (file.dev(), file.ino()));
-    own.ok() == its.ok()
-}
-
-/// The programs that this kernel can attach. A macro, so that it borrows of `$self` what it needs.
-macro_rules! programs {
-    ($self:ident) => {{
-        let progs = &$self.skel.progs;
-        match $self.session {
-            true => Programs::Session { call: &progs.heap_call, free: &progs.heap_free },
-            false => Programs::Probes {
-                enter: &progs.heap_enter,
-                leave: &progs.heap_leave,
-                free: &progs.heap_free_alone,
-            },
-        }
-    }};
 }
 
 struct Allocating {
@@ -153,13 +137,13 @@ impl Stream for Allocating {
     }
 
     fn start(&mut self) -> Result<()> {
-        let progs = &self.skel.progs;
-        if let Some(preloaded) = &mut self.attached.preloaded {
-            preloaded.attach(&progs.heap_announced, &progs.heap_free_alone)?;
-        }
         if self.is_governed() {
             self.trap = self.cost_of_trap();
             self.cpu_time();
+        }
+        let progs = &self.skel.progs;
+        if let Some(preloaded) = &mut self.attached.preloaded {
+            preloaded.attach(&progs.heap_announced, &progs.heap_announced_free)?;
         }
         self.probe_all();
         self.probe_program();
@@ -175,7 +159,11 @@ impl Stream for Allocating {
     }
 
     fn weigh(&self, count: u64, value: u64, time: u64) -> (u64, u64) {
-        self.weights.of(count, value, time, self.governor.scale(time))
+        // The governor takes no time from those who announce themselves.
+        match value & ANNOUNCED {
+            0 => self.weights.of(count, value, time, self.governor.scale(time)),
+            _ => self.weights.of(count, value & !ANNOUNCED, time, 1.0),
+        }
     }
 
     fn rests(&self) -> Option<Duration> {
@@ -247,6 +235,7 @@ impl Stream for Allocating {
                 &progs.heap_free,
                 &progs.heap_free_alone,
                 &progs.heap_announced,
+                &progs.heap_announced_free,
             ],
             stats,
         );
@@ -303,7 +292,7 @@ impl Allocating {
     fn cost_of_trap(&mut self) -> f64 {
         let own = std::process::id();
         let bare = pair();
-        self.attached.add(&programs!(self), own, Some(own));
+        self.attached.add(&programs(&self.skel.progs, self.session), own, Some(own));
         let probed = pair();
         self.attached.remove(own);
         let trap = ((probed - bare) / 2.0).max(LEAST_TRAP);
@@ -323,7 +312,8 @@ impl Allocating {
         if self.attached.preloaded.is_some() && is_ourselves(pid) {
             return;
         }
-        self.attached.add(&programs!(self), pid, self.who(pid));
+        let who = self.who(pid);
+        self.attached.add(&programs(&self.skel.progs, self.session), pid, who);
     }
 
     /// A command that is linked statically would have allocated for long when its exec is seen here.
@@ -334,11 +324,30 @@ impl Allocating {
             return;
         };
         if let Ok(image) = Image::open_path(program) {
-            self.attached.add_file(&programs!(self), &image, self.who(pid));
+            let who = self.who(pid);
+            self.attached.add_file(&programs(&self.skel.progs, self.session), &image, who);
         }
     }
 
     fn who(&self, pid: u32) -> Who {
         self.options.target.is_by_pid().then_some(pid)
+    }
+}
+
+/// True if that process runs this program.
+fn is_ourselves(pid: u32) -> bool {
+    let own = fs::metadata("/proc/self/exe").map(|file| (file.dev(), file.ino()));
+    let its = fs::metadata(format!("/proc/{pid}/exe")).map(|file| (file.dev(), file.ino()));
+    own.ok() == its.ok()
+}
+
+fn programs<'p>(progs: &'p heap::HeapProgs<'static>, session: bool) -> Programs<'p> {
+    match session {
+        true => Programs::Session { call: &progs.heap_call, free: &progs.heap_free },
+        false => Programs::Probes {
+            enter: &progs.heap_enter,
+            leave: &progs.heap_leave,
+            free: &progs.heap_free_alone,
+        },
     }
 }
