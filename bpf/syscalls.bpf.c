@@ -213,6 +213,11 @@ static __always_inline void hold(struct place *place, struct flight *flight)
 		held->size = size;
 }
 
+static __always_inline bool only_by_pid(void)
+{
+	return filter_pid && !filter_uid && !filter_cgroup && !filter_comm;
+}
+
 /* True for a command that rprof starts, which becomes a target by the very call that it makes. */
 static __always_inline bool is_command_to_be(struct recipe *recipe)
 {
@@ -237,7 +242,9 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 
 	if (!recipe || !recipe->is_wanted)
 		return 0;
-	if (!current_is_target()) {
+	flight = flight_of_current(0);
+	/* Who was a target by its process id stays one: it need not be asked at each call. */
+	if (!(flight && !flight->is_start && only_by_pid()) && !current_is_target()) {
 		is_start = is_command_to_be(recipe);
 		if (!is_start)
 			return 0;
@@ -246,7 +253,8 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 		__sync_fetch_and_add(&counters.compat, 1);
 		return 0;
 	}
-	flight = flight_of_current(BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!flight)
+		flight = flight_of_current(BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!flight) {
 		__sync_fetch_and_add(&counters.crowded, 1);
 		return 0;

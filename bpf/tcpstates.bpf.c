@@ -79,7 +79,7 @@ static __always_inline void set_owner(struct owner *owner)
 	owner->pid = id >> 32;
 	owner->tid = (__u32)id;
 	owner->uid = (__u32)bpf_get_current_uid_gid();
-	owner->is_target = target_matches(owner->pid);
+	owner->is_target = current_is_target();
 	bpf_get_current_comm(owner->comm, sizeof(owner->comm));
 }
 

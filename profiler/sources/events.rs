@@ -186,6 +186,7 @@ macro_rules! open_events {
         let rodata = $open.maps.rodata_data.as_deref_mut();
         let rodata = anyhow::Context::context(rodata, "the object has no .rodata")?;
         $crate::sources::load::configure!(rodata, $options);
+        rodata.own_pid = std::process::id();
         rodata.wakeup_bytes = u64::from($filters.ring_bytes) / 4;
         $open.maps.events.set_max_entries($filters.ring_bytes)?;
         $set

@@ -1,6 +1,8 @@
 /*
  * Without arguments, a known number of calls in a known order, with a thread and a child; with
- * `getppid COUNT` or `open COUNT FILE`, that many in a loop, and says how many ns each took.
+ * `getppid COUNT` or `open COUNT FILE [RATE]`, that many in a loop, at most RATE a second, and says
+ * how many ns each took in the median of rounds that are too short to be interrupted often, and how
+ * many ns of CPU time each took of all.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -8,17 +10,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-static double now(void)
+#define ROUND 200
+
+static double now(int clock)
 {
 	struct timespec time;
 
-	clock_gettime(CLOCK_MONOTONIC, &time);
+	clock_gettime(clock, &time);
 	return time.tv_sec * 1e9 + time.tv_nsec;
 }
 
@@ -60,21 +65,50 @@ static void known(void)
 	wait(NULL);
 }
 
+/* Waits until it is time for call number `i`, a hundred times a second. */
+static void pace(double start, int i, int rate)
+{
+	struct timespec until;
+	double at = start + i * 1e9 / rate;
+
+	if (i % (rate / 100))
+		return;
+	until.tv_sec = at / 1e9;
+	until.tv_nsec = at - until.tv_sec * 1e9;
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
+static int in_order(const void *a, const void *b)
+{
+	double difference = *(const double *)a - *(const double *)b;
+
+	return (difference > 0) - (difference < 0);
+}
+
 int main(int argc, char **argv)
 {
-	int count = argc > 2 ? atoi(argv[2]) : 0;
-	double start = now();
+	int count = argc > 2 ? atoi(argv[2]) : 0, rate = argc > 4 ? atoi(argv[4]) : 0;
+	double start = now(CLOCK_MONOTONIC), used = now(CLOCK_PROCESS_CPUTIME_ID), last = start;
+	double *rounds = calloc(count / ROUND + 1, sizeof(*rounds));
 
 	if (argc == 1) {
 		known();
 		return 0;
 	}
 	for (int i = 0; i < count; i++) {
+		if (rate)
+			pace(start, i, rate);
 		if (argc == 3)
 			syscall(SYS_getppid);
 		else
 			close(open(argv[3], O_RDONLY));
+		if (i % ROUND == ROUND - 1) {
+			rounds[i / ROUND] = now(CLOCK_MONOTONIC) - last;
+			last = now(CLOCK_MONOTONIC);
+		}
 	}
-	printf("%.1f\n", (now() - start) / count);
+	qsort(rounds, count / ROUND, sizeof(*rounds), in_order);
+	printf("%.1f %.1f\n", rounds[count / ROUND / 2] / ROUND,
+	       (now(CLOCK_PROCESS_CPUTIME_ID) - used) / count);
 	return 0;
 }
