@@ -9,7 +9,7 @@ use super::{args::AgentArgs, record::check_sources, signals::Signals, web::addre
 use crate::{
     agent::{Agent, Bound, Config, MEMORY_LEAST, ViewerSettings, WallClock, Why, viewer_user},
     session::Plan,
-    sources::Options,
+    sources::{MemoryOptions, Options},
     store::Limits,
 };
 
@@ -19,6 +19,9 @@ const NOWHERE: &str = "none";
 /// How long a process that is new may wait until we read what it is: each wake-up costs, and some
 /// machines start processes all the time.
 const WAKEUP_PAUSE: Duration = Duration::from_millis(250);
+
+/// What probes of allocators may cost the programs that they are in, of their CPU time.
+const TARGET_OVERHEAD: f64 = 0.05;
 
 /// Runs until it is told to end: by SIGTERM, SIGINT or SIGQUIT. SIGHUP begins a new recording.
 pub fn agent(args: &AgentArgs) -> Result<ExitCode> {
@@ -75,6 +78,7 @@ fn config(args: &AgentArgs) -> Result<Config> {
                 target,
                 frequency: args.frequency,
                 wakeup_pause: WAKEUP_PAUSE.min(args.window),
+                memory: MemoryOptions { max_overhead: TARGET_OVERHEAD, ..Default::default() },
                 ..Options::default()
             },
             table_bytes: args.table_memory << 20,

@@ -548,14 +548,17 @@ mod tests {
         assert_eq!(parse_size("128 mb").unwrap(), 128 << 20);
         assert_eq!(parse_size("1.5k").unwrap(), 1536);
         assert_eq!(parse_size("77").unwrap(), 77);
-        for wrong in ["", "0", "GB", "1x", "-1", "1e9", "inf", "99999999TB"] {
+        assert_eq!(parse_size("0").unwrap(), 0);
+        for wrong in ["", "GB", "1x", "-1", "1e9", "inf", "99999999TB"] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
         }
+        assert!(parse_room("0").is_err());
         assert_eq!(parse_share("1%").unwrap(), 0.01);
         assert_eq!(parse_share("0.5%").unwrap(), 0.005);
         for wrong in ["", "1", "%", "0%", "-1%", "inf%", "NaN%"] {
             assert!(parse_share(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(parse_any_share("0").unwrap(), 0.0);
     }
 
     #[test]

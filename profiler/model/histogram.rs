@@ -97,7 +97,8 @@ impl Histogram {
             seen += count;
             if seen >= rank {
                 return match bounds(bucket) {
-                    _ if usize::from(bucket) == BUCKETS - 1 => self.max,
+                    // The last has all that is longer, too.
+                    (_, to) if usize::from(bucket) == BUCKETS - 1 && self.max >= to => self.max,
                     (from, to) => (from + (to - 1 - from) / 2).min(self.max),
                 };
             }
