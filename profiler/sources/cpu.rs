@@ -32,6 +32,7 @@ impl Stacks for Cpu {
     }
 
     fn samples_a_second(&self, options: &Options) -> Result<u64> {
+        check_frequency(options.frequency)?;
         Ok(options.frequency * machine::online_cpus()?.len() as u64)
     }
 
