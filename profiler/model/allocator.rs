@@ -25,8 +25,9 @@ pub const ALLOCATORS: &str = concat!(
     r"|__(rust|rdl|rg)_(alloc|realloc|alloc_zeroed|dealloc)",
     r"|alloc::alloc::.*|<alloc::alloc::Global as .*|std::alloc::.*",
     // The kernel.
-    r"|(__)?(kmalloc|kvmalloc|kzalloc|krealloc|vmalloc|kmem_cache_alloc|alloc_pages?|get_free_pages",
-    r"|pcpu_alloc|alloc_percpu|folio_alloc|get_zeroed_page)(_[a-z0-9_]+)?(\.[a-z0-9.]+)?",
+    r"|_*(kmalloc|kvmalloc|kzalloc|krealloc|vmalloc|kmem_cache_alloc|slab_alloc|allocate_slab",
+    r"|alloc_pages?|alloc_frozen_pages|get_free_pages|get_zeroed_page|(vma_)?alloc_folio|folio_alloc",
+    r"|pcpu_alloc|alloc_percpu|mempool_alloc)(_[a-z0-9_]+)?(\.[a-z0-9.]+)?",
 );
 
 /// True if a function allocates for whoever calls it.
@@ -68,6 +69,12 @@ mod tests {
             "__alloc_pages_noprof",
             "kmem_cache_alloc_lru.isra.0",
             "pcpu_alloc_noprof",
+            "__alloc_frozen_pages_noprof",
+            "alloc_pages_mpol",
+            "vma_alloc_folio_noprof",
+            "folio_alloc_mpol_noprof",
+            "___slab_alloc",
+            "mempool_alloc_noprof",
             "xmalloc",
             "PyMem_RawMalloc",
             "_PyObject_Malloc",
@@ -87,6 +94,9 @@ mod tests {
             "PyByteArray_Resize",
             "new_session",
             "free_list_push",
+            "alloc_empty_file",
+            "shmem_alloc_folio",
+            "bio_alloc_bioset",
             "",
         ] {
             assert!(!is_allocator(name), "{name}");

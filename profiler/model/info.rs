@@ -104,6 +104,11 @@ impl SourceInfo {
         types
     }
 
+    /// True if it is of memory: of what is taken, or of how what is resident grows.
+    pub fn is_memory(&self) -> bool {
+        self.held || self.value.unit == "bytes"
+    }
+
     /// How many samples `count` and `value` are the sum of, as far as noise goes.
     ///
     /// Samples that are taken by time each count for one. Of those that are taken by value, one for

@@ -39,8 +39,7 @@ pub enum Palette {
 impl Palette {
     /// That of a profile.
     pub fn of(profile: &Profile) -> Self {
-        let is_memory = profile.source.held || profile.source.value.unit == "bytes";
-        if is_memory { Self::Memory } else { Self::Time }
+        if profile.source.is_memory() { Self::Memory } else { Self::Time }
     }
 
     /// The colour of a frame, the same for the same name in every picture.

@@ -104,7 +104,7 @@ impl Builder<'_> {
         let period = if source.held { "space" } else { &source.value.name };
         self.out.period_type = Some(self.value_type(period, &source.value.unit));
         self.out.period = source.period as i64;
-        if source.held {
+        if source.is_memory() {
             self.out.drop_frames = self.string(ALLOCATORS);
         }
         let to = if profile.to == 0 { info.duration } else { profile.to };

@@ -39,7 +39,7 @@ pub fn title(profile: &Profile) -> String {
         ("alloc_space", _) => format!("{memory} allocated"),
         ("inuse_objects", _) => format!("{memory} in use: objects"),
         ("alloc_objects", _) => format!("{memory} allocated: objects"),
-        ("resident", _) => "Resident memory: growth".into(),
+        ("resident_space", _) => "Resident memory: growth".into(),
         (name, "nanoseconds") => format!("{} time", clean(name).replace('_', " ")),
         (name, _) => clean(name).replace('_', " "),
     }

@@ -124,8 +124,8 @@ fn functions(profile: &Profile) -> Vec<Function> {
         }
         rows.extend(table.since(rows.len()).map(row));
         counted.resize(rows.len(), None);
-        let allocates =
-            |index: &u32| profile.source.held && is_allocator(&rows[*index as usize].name);
+        let is_memory = profile.source.is_memory();
+        let allocates = |index: &u32| is_memory && is_allocator(&rows[*index as usize].name);
         let own = functions.iter().position(|index| !allocates(index)).unwrap_or_default();
         for (depth, index) in functions.into_iter().enumerate() {
             let row = &mut rows[index as usize];
@@ -184,7 +184,7 @@ mod tests {
         };
         // What nobody else is known to have asked for is the allocator's own.
         assert_eq!(own(&profile), ["malloc", "enlarge"]);
-        profile.source.held = false;
+        (profile.source.held, profile.source.value.unit) = (false, "nanoseconds".into());
         assert_eq!(own(&profile), [] as [&str; 0]);
     }
 

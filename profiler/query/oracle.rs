@@ -119,7 +119,7 @@ fn shown<'a>(source: &'a SourceInfo, view: &'a View) -> Shown<'a> {
 }
 
 fn alone(now: &Weights) -> Sides<'_> {
-    Sides { now, base: None, common: None, in_use: false, held: false }
+    Sides { now, base: None, common: None, in_use: false, is_memory: false }
 }
 
 const ALL: usize = 1 << 40;
@@ -262,7 +262,7 @@ proptest! {
         let (now_sums, base_sums) = (by_itself(now), by_itself(base));
         let [now, base, common] = [now, base, &base[..base.len() / 2]].map(gather);
         let (base, common, in_use) = (Some(&base), Some(&common).filter(|_| in_use), in_use);
-        let sides = Sides { now: &now, base, common, in_use, held: false };
+        let sides = Sides { now: &now, base, common, in_use, is_memory: false };
         let graph =
             flamegraph(&names, &view, &sides, ALL, later(), &mut Scratch::default()).unwrap();
         let together = boxes(&graph);

@@ -74,7 +74,7 @@ pub struct Tally {
 /// For each function its sums, and last those of samples without a stack.
 pub fn tally(names: &Names, sides: &Sides<'_>) -> Vec<Tally> {
     let mut tallies = vec![Tally::default(); names.functions() + 1];
-    let owner = Owner::new(names, sides.held);
+    let owner = Owner::new(names, sides.is_memory);
     for (side, weights) in sides.all().into_iter().enumerate() {
         let Some(weights) = weights else { continue };
         let totals = totals(names, &weights.merged(names), |node, own| {
@@ -102,8 +102,8 @@ struct Owner {
 }
 
 impl Owner {
-    fn new(names: &Names, held: bool) -> Self {
-        let functions = 0..if held { names.functions() as u32 } else { 0 };
+    fn new(names: &Names, is_memory: bool) -> Self {
+        let functions = 0..if is_memory { names.functions() as u32 } else { 0 };
         Self { allocators: functions.map(|function| is_allocator(names.name(function))).collect() }
     }
 

@@ -137,7 +137,7 @@ pub struct Sides<'a> {
     /// True if amounts are compared, and not shares.
     pub in_use: bool,
     /// True if it is of memory, which all is asked for by way of allocators.
-    pub held: bool,
+    pub is_memory: bool,
 }
 
 /// How many of [`Sides`] there are at most.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     model::{Measure, SourceInfo, ValueType, View},
     output,
-    query::{self, Gather, Lane, Lens, Mark, Points, Shown, Sides, Weights},
+    query::{self, Lane, Mark, Points, Shown, Sides, Weights},
     store::{Series, Store},
 };
 
@@ -29,10 +29,6 @@ const VALUES_MAX: usize = 10_000;
 /// Columns and series of a time line.
 const COLUMNS: usize = 600;
 const SERIES: usize = 10;
-/// Samples are read in stretches of so long, ns, so that a question can be given up between two.
-const STRETCH: u64 = 600_000_000_000;
-/// The most of them: two years.
-const STRETCHES: u64 = 100_000;
 /// Time without a recording that is marked as a gap, ns.
 const GAP: u64 = 15_000_000_000;
 /// Marks of a time line; what happened before is not marked.
@@ -286,13 +282,14 @@ impl Question<'_> {
     /// What the view shows, and its base.
     fn weights(&mut self, words: &Words) -> Result<Compared, Refusal> {
         let (subject, now) = self.sums(0, &words.view)?;
-        let (unit, in_use, held) = (subject.unit(), subject.measure.in_use, subject.source.held);
+        let (unit, in_use) = (subject.unit(), subject.measure.in_use);
+        let is_memory = subject.source.is_memory();
         let Some(base) = &words.base else {
-            return Ok(Compared { unit, in_use, held, now, base: None, common: None });
+            return Ok(Compared { unit, in_use, is_memory, now, base: None, common: None });
         };
         let (other, sums) = self.base(base)?;
         let common = if base.other { None } else { self.common(&words.view, &subject, &other)? };
-        Ok(Compared { unit, in_use, held, now, base: Some(sums), common })
+        Ok(Compared { unit, in_use, is_memory, now, base: Some(sums), common })
     }
 
     /// What is in use at two times of one recording, if that is asked for.
@@ -328,102 +325,6 @@ impl Question<'_> {
         let (shown, time) = (subject.shown(view), &subject.time);
         let sums = self.data.weights(Asked { which, shown, time, until: self.until })?;
         Ok((subject, sums))
-    }
-
-    /// What is shown of the samples of a stretch of time, one by one.
-    fn points(&mut self, shown: Shown<'_>, time: &Range<u64>) -> Result<Points, Refusal> {
-        let mut samples = Vec::new();
-        for part in self.stretches(time)? {
-            timely(self.until)?;
-            let read = &mut |sample| samples.push(sample);
-            self.data.samples(0, &shown.source.name, &part, read).map_err(broken)?;
-        }
-        let mut gather = Gather::new(self.lens(shown)?);
-        samples.iter().for_each(|sample| gather.add(sample));
-        Ok(gather.finish())
-    }
-
-    /// What is in use in a stretch of time, as that changes. What is taken counts from the age on
-    /// that the view asks for, unless it was freed before.
-    fn in_use(&mut self, shown: Shown<'_>, time: &Range<u64>) -> Result<Points, Refusal> {
-        let (source, older) = (&shown.source.name, shown.view.older.unwrap_or_default());
-        let store = self.data.store(0).map_err(broken)?;
-        let first = store.in_use_since(source, time.start.max(1)).unwrap_or(time.start);
-        let starts = store.spans().into_iter().map(|span| span.time.start);
-        let mut starts: Vec<u64> = starts.filter(|at| (first + 1..time.end).contains(at)).collect();
-        starts.insert(0, first);
-        starts.push(time.end);
-        let mut read = Vec::new();
-        for recording in starts.windows(2) {
-            let (mut samples, mut frees) = (Vec::new(), Vec::new());
-            for part in self.stretches(&(recording[0]..recording[1]))? {
-                timely(self.until)?;
-                self.data
-                    .samples(0, source, &part, &mut |one| samples.push(one))
-                    .map_err(broken)?;
-                self.data.frees(0, source, &part, &mut |one| frees.push(one)).map_err(broken)?;
-            }
-            read.push((recording[1], samples, frees));
-        }
-        let mut gather = Gather::in_use(self.lens(shown)?);
-        for (end, samples, frees) in read {
-            for mut sample in samples {
-                sample.time = sample.time.saturating_add(older);
-                if sample.time < end {
-                    gather.add(&sample);
-                }
-            }
-            for free in frees {
-                let of_age = free.born.saturating_add(older);
-                if of_age < end {
-                    gather.free(&free, free.sample.time.max(of_age));
-                }
-            }
-            if end < time.end {
-                gather.forget(end);
-            }
-        }
-        Ok(gather.finish())
-    }
-
-    /// What is in use at the end of a stretch of time, by when it was taken within it.
-    fn born(&mut self, shown: Shown<'_>, time: &Range<u64>) -> Result<Points, Refusal> {
-        let (source, older) = (&shown.source.name, shown.view.older.unwrap_or_default());
-        let store = self.data.store(0).map_err(broken)?;
-        let since = store.in_use_since(source, time.end).unwrap_or(time.end);
-        let taken = time.start.max(since)..time.end.saturating_sub(older);
-        let (mut samples, mut frees) = (Vec::new(), Vec::new());
-        for part in self.stretches(&(taken.start..time.end))? {
-            timely(self.until)?;
-            self.data.samples(0, source, &part, &mut |one| samples.push(one)).map_err(broken)?;
-            self.data.frees(0, source, &part, &mut |one| frees.push(one)).map_err(broken)?;
-        }
-        let mut gather = Gather::in_use(self.lens(shown)?);
-        let samples = samples.iter().filter(|sample| taken.contains(&sample.time));
-        samples.for_each(|sample| gather.add(sample));
-        let frees = frees.iter().filter(|free| taken.contains(&free.born));
-        frees.for_each(|free| gather.free(free, free.born));
-        Ok(gather.finish())
-    }
-
-    /// A stretch of time in parts, so that a question can be given up between two.
-    fn stretches(&self, time: &Range<u64>) -> Result<Vec<Range<u64>>, Refusal> {
-        let count = time.end.saturating_sub(time.start).div_ceil(STRETCH);
-        if count > STRETCHES {
-            return Err(refusal(query::Error::TooLong));
-        }
-        let part = |index: u64| {
-            let start = time.start + index * STRETCH;
-            start..(start + STRETCH).min(time.end)
-        };
-        Ok((0..count).map(part).collect())
-    }
-
-    /// What shows what the store's last answers have.
-    fn lens<'a>(&'a mut self, shown: Shown<'a>) -> Result<Lens<'a>, Refusal> {
-        self.data.names();
-        let Some((part, names)) = self.data.part(0) else { return Err(gone()) };
-        Lens::new(part, names, shown, self.until).map_err(refusal)
     }
 }
 
@@ -464,10 +365,6 @@ fn series(
     Some((points?, series))
 }
 
-fn timely(until: Instant) -> Result<(), Refusal> {
-    if Instant::now() < until { Ok(()) } else { Err(refusal(query::Error::TooLong)) }
-}
-
 fn unit(value_type: &ValueType) -> String {
     match &*value_type.unit {
         "count" if value_type.name != "samples" => value_type.noun(),
@@ -479,7 +376,7 @@ fn unit(value_type: &ValueType) -> String {
 struct Compared {
     unit: String,
     in_use: bool,
-    held: bool,
+    is_memory: bool,
     now: Arc<Weights>,
     base: Option<Arc<Weights>>,
     common: Option<Arc<Weights>>,
@@ -493,7 +390,7 @@ impl Compared {
             base: base.as_deref(),
             common: common.as_deref(),
             in_use: self.in_use,
-            held: self.held,
+            is_memory: self.is_memory,
         }
     }
 }
@@ -502,7 +399,7 @@ fn touches(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-fn gone() -> Refusal {
+pub(super) fn gone() -> Refusal {
     Refusal::new(Reason::Broken, "the recording is gone")
 }
 

@@ -4,6 +4,7 @@
 mod answers;
 mod data;
 mod metrics;
+mod points;
 mod words;
 
 use std::{

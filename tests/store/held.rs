@@ -254,3 +254,46 @@ fn more_freed_than_taken_is_nothing() {
     );
     assert_eq!(store.in_use("nothing", end, 0), []);
 }
+
+#[test]
+fn a_damaged_recording_is_read_as_far_as_it_goes() {
+    let place = tempfile::tempdir().unwrap();
+    long(place.path());
+    let mut paths = std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
+    let path = paths.find(|path| path.extension().is_some()).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let mut random = Random(12);
+    let mut said = 0;
+    for round in 0..40u64 {
+        let mut bytes = whole.clone();
+        match round {
+            0..10 => bytes.truncate(whole.len() * round as usize / 10),
+            _ => {
+                for _ in 0..1 << random.below(8) {
+                    let index = 100 + random.below(bytes.len() as u64 - 100) as usize;
+                    bytes[index] ^= 1 << random.below(8);
+                }
+            }
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let Ok(mut store) = Store::open(place.path()) else { continue };
+        let end = store.time().end;
+        for older in [0, 60 * S] {
+            // Whatever it says, sums of it are no more than who asks can hold.
+            let entries = store.in_use("heap", end, older);
+            let sum = entries.iter().try_fold(0u64, |sum, one| sum.checked_add(one.value));
+            assert!(sum.is_some_and(|sum| sum <= i64::MAX as u64), "{sum:?}");
+        }
+        for columns in [3, 700] {
+            store.in_use_series("heap", &(START..START + 1000 * S), columns);
+        }
+        let mut freed = 0;
+        store.frees("heap", &(0..end + 1), &mut |_| freed += 1);
+        let both = Detail { both: true, ..Detail::default() };
+        if let Ok(profile) = store.profile(&View::default(), both) {
+            assert!(profile.value() <= i64::MAX as u64);
+        }
+        said += usize::from(!store.remarks().is_empty());
+    }
+    assert!(said > 10, "{said}");
+}

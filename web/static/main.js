@@ -28,7 +28,7 @@ import { TreeView } from "./treeview.js";
 const LONG = 2 * 3600e3;
 
 /** The words for types of value. @type {Record<string, string>} */
-const TYPES = { cpu: "CPU time", off_cpu: "off-CPU time", inuse_space: "memory in use", inuse_objects: "objects in use", alloc_space: "memory allocated", alloc_objects: "objects allocated" };
+const TYPES = { cpu: "CPU time", off_cpu: "off-CPU time", inuse_space: "memory in use", inuse_objects: "objects in use", alloc_space: "memory allocated", alloc_objects: "objects allocated", resident_space: "resident memory: growth" };
 
 /** What of the state only the views below show. */
 const PICTURE = new Set(["show", "function", "search", "zoom", "colour", "width", "up"]);
