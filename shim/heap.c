@@ -5,8 +5,9 @@
  * subtraction, a free a look at one byte; the kernel hears of nothing else.
  *
  * It prints nothing, opens nothing and keeps no lock. Mean bytes between samples come from
- * RPROF_HEAP_RATE; 0 announces every allocation. mmap is let be: allocators get their memory by it,
- * which would count twice.
+ * RPROF_HEAP_RATE; 0 announces every allocation. Anonymous memory that a program maps itself, as
+ * Python does for its small objects, is an allocation like any other; what the allocator maps is
+ * not, or it would count twice.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +16,11 @@
 #include "next.h"
 #include "probes.h"
 #include "sampler.h"
+
+/* Of x86_64, as in linux/mman.h: libc's header may declare mmap under another name. */
+#define PROT_NONE 0
+#define MAP_ANONYMOUS 0x20
+#define MAP_FAILED ((void *)-1)
 
 #define EXPORT __attribute__((visibility("default")))
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
@@ -36,6 +42,9 @@ typedef size_t alignment;
 	F(void *, memalign, (size_t, size_t))                                                      \
 	F(void *, valloc, (size_t))                                                                \
 	F(void *, pvalloc, (size_t))                                                               \
+	F(void *, mmap, (void *, size_t, int, int, int, long))                                     \
+	F(int, munmap, (void *, size_t))                                                           \
+	F(void *, mremap, (void *, size_t, size_t, int, ...))                                      \
 	F(void *, _Znwm, (size_t))                                                                 \
 	F(void *, _Znam, (size_t))                                                                 \
 	F(void *, _ZnwmRKSt9nothrow_t, (size_t, nothrow))                                          \
@@ -64,13 +73,20 @@ static struct {
 #undef MEMBER
 } next;
 
+/* The object that malloc is in. */
+static struct extent allocator;
+
 static __attribute__((noinline, cold)) void find_all(void)
 {
+	const struct link_map *holder = NULL;
+
 #define FIND(result, name, parameters)                                                             \
 	if (!next.name)                                                                            \
-		next.name = find_next(#name);
+		next.name = find_next(#name, &holder);
 	FUNCTIONS(FIND)
 #undef FIND
+	if (find_next("malloc", &holder))
+		allocator = extent_of(holder);
 }
 
 /* The loader may call before our constructor has run. */
@@ -291,6 +307,44 @@ EXPORT void *pvalloc(size_t size)
 			call;                                                                      \
 		}                                                                                  \
 	} while (0)
+
+#define BY_ALLOCATOR ((uintptr_t)__builtin_return_address(0) - allocator.start < allocator.size)
+
+/* Address space that is only reserved, or backed by a file, is no memory. */
+EXPORT void *mmap(void *at, size_t size, int protection, int flags, int file, long offset)
+{
+	void *p = NEXT(mmap)(at, size, protection, flags, file, offset);
+
+	if (p == MAP_FAILED || protection == PROT_NONE || !(flags & MAP_ANONYMOUS) || BY_ALLOCATOR)
+		return p;
+	return count(p, size);
+}
+
+/* The name of it for programs with _FILE_OFFSET_BITS=64, which is the same on x86_64. */
+EXPORT void *mmap64(void *, size_t, int, int, int, long) __attribute__((alias("mmap")));
+
+EXPORT int munmap(void *p, size_t size)
+{
+	if (unlikely(may_be_live(p)) && !BY_ALLOCATOR)
+		announce_free(p);
+	return NEXT(munmap)(p, size);
+}
+
+/* As realloc. The fifth argument is where to, for some flags; else it is whatever is there. */
+EXPORT void *mremap(void *old, size_t old_size, size_t size, int flags, ...)
+{
+	__builtin_va_list arguments;
+	void *to, *p;
+
+	__builtin_va_start(arguments, flags);
+	to = __builtin_va_arg(arguments, void *);
+	__builtin_va_end(arguments);
+	if (BY_ALLOCATOR)
+		return NEXT(mremap)(old, old_size, size, flags, to);
+	forget(old);
+	p = NEXT(mremap)(old, old_size, size, flags, to);
+	return p == MAP_FAILED ? p : count(p, size);
+}
 
 /* C23, which few libraries have yet. */
 EXPORT void free_sized(void *p, size_t size)

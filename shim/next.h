@@ -125,18 +125,24 @@ static void *by_hash(const struct object *object, const char *name)
 	return NULL;
 }
 
-/* What `name` means in the objects that were loaded after us. */
-static void *find_next(const char *name)
+/* The first object that was loaded after us. */
+static const struct link_map *behind_us(void)
 {
-	struct r_debug *list = &glibc_list;
-	struct link_map *map;
+	const struct r_debug *list = &glibc_list;
+	const struct link_map *map;
 
 	if (!list)
 		list = &musl_list ? musl_list : NULL;
 	map = list ? list->r_map : NULL;
 	while (map && map->l_ld != _DYNAMIC)
 		map = map->l_next;
-	for (map = map ? map->l_next : NULL; map; map = map->l_next) {
+	return map ? map->l_next : NULL;
+}
+
+/* What `name` means in the objects that were loaded after us, and which of them has it. */
+static void *find_next(const char *name, const struct link_map **holder)
+{
+	for (const struct link_map *map = behind_us(); map; map = map->l_next) {
 		struct object object = object_of(map);
 		void *found = NULL;
 
@@ -146,10 +152,36 @@ static void *find_next(const char *name)
 			found = by_gnu_hash(&object, name);
 		else if (object.hash)
 			found = by_hash(&object, name);
-		if (found)
+		if (found) {
+			*holder = map;
 			return found;
+		}
 	}
 	return NULL;
+}
+
+/* Where an object is in memory. */
+struct extent {
+	uintptr_t start, size;
+};
+
+static struct extent extent_of(const struct link_map *map)
+{
+	struct extent extent = {map->l_addr, 0};
+	const ElfW(Ehdr) *header = (const ElfW(Ehdr) *)map->l_addr;
+	const ElfW(Phdr) * part;
+
+	/* An object that is not where its file begins has been prelinked; none is any more. */
+	if (!header)
+		return extent;
+	part = (const ElfW(Phdr) *)(map->l_addr + header->e_phoff);
+	for (int i = 0; i < header->e_phnum; i++) {
+		uintptr_t end = part[i].p_vaddr + part[i].p_memsz;
+
+		if (part[i].p_type == PT_LOAD && end > extent.size)
+			extent.size = end;
+	}
+	return extent;
 }
 
 #endif

@@ -5,10 +5,12 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* dprintf allocates nothing. Volatile, or the compiler does away with what nobody reads. */
@@ -73,6 +75,33 @@ static void reallocs(void)
 	live(realloc(gone(grown), 2009), 2009);
 }
 
+static void *map(size_t size, int protection, int file)
+{
+	int flags = MAP_PRIVATE | (file < 0 ? MAP_ANONYMOUS : 0);
+	void *p = mmap(NULL, size, protection, flags, file, 0);
+
+	if (p == MAP_FAILED)
+		abort();
+	return p;
+}
+
+static void maps(void)
+{
+	const int both = PROT_READ | PROT_WRITE;
+	void *p;
+
+	live(map(20480, both, -1), 20480);
+	munmap(gone(map(24576, both, -1)), 24576);
+	live(mremap(gone(map(28672, both, -1)), 28672, 36864, MREMAP_MAYMOVE), 36864);
+	/* To a place of its choice, which the fifth argument says. */
+	p = map(40960, PROT_NONE, -1);
+	live(mremap(gone(map(45056, both, -1)), 45056, 40960, MREMAP_MAYMOVE | MREMAP_FIXED, p),
+	     40960);
+	/* No memory: address space, and a file. */
+	gone(map(1 << 30, PROT_NONE, -1));
+	gone(map(4096, PROT_READ, open("/proc/self/exe", O_RDONLY)));
+}
+
 #ifdef __cplusplus
 #include <new>
 
@@ -115,6 +144,7 @@ int main(void)
 {
 	calls();
 	reallocs();
+	maps();
 #ifdef __cplusplus
 	operators();
 #endif
