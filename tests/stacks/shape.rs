@@ -1,11 +1,13 @@
 //! Stacks of known shape, from programs compiled in all the ways that there are, none of which
 //! keeps frame pointers.
 
-use std::{process::Command, thread, time::Duration};
+use std::{fs, process::Command};
 
 use crate::{
     HZ, LONG,
-    stacks::{Process, Recorder, Recording, Workshop, record, require, require_root, run},
+    stacks::{
+        Process, Recorder, Recording, Workshop, record, require, require_root, run, wait_until,
+    },
 };
 
 /// Share of whole stacks of a program that does nothing but throw.
@@ -110,7 +112,13 @@ fn signal_handlers_on_either_stack() {
         // Before the tables are there, a stack is followed in a copy of the one that rsp points
         // to, which is only the alternate one.
         recorder.wait_for_tables();
-        thread::sleep(Duration::from_secs(1));
+        // A second of its own time, however busy the machine is.
+        let spent = || {
+            let text = fs::read_to_string(format!("/proc/{}/schedstat", process.id())).unwrap();
+            text.split(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        let before = spent();
+        wait_until("a second of CPU time", || (spent() > before + 1_000_000_000).then_some(()));
         let recording = recorder.interrupt();
         recording.assert_whole(name, LONG);
         recording.assert_chain(&["main", "interrupted", "handler", "spin"], 0.0);
