@@ -4,6 +4,7 @@
  * stacks that were sent), which every other object takes from this one by their names, and the
  * programs that keep them up to date as processes come and go. No source itself.
  */
+#include "forget.bpf.h"
 #include "kernel.h"
 #include "stacks.bpf.h"
 #include "symbols.bpf.h"
@@ -58,27 +59,6 @@ int BPF_PROG(target_free, struct task_struct *task)
 	if (task->pid == task->tgid)
 		bpf_map_delete_elem(&targets, &pid);
 	return 0;
-}
-
-/* What a process had mapped is gone with an exec, and its pid may be another's after its end. */
-static __always_inline int forget_process(struct task_struct *task)
-{
-	__u32 pid = task->tgid;
-
-	bpf_map_delete_elem(&unwind_processes, &pid);
-	return 0;
-}
-
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(unwind_exec, struct task_struct *task)
-{
-	return forget_process(task);
-}
-
-SEC("tp_btf/sched_process_free")
-int BPF_PROG(unwind_free, struct task_struct *task)
-{
-	return task->pid == task->tgid ? forget_process(task) : 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

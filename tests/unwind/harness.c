@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "forget.bpf.h"
 #include "unwind.bpf.h"
 
 /* The process's memory: ranges, the newest of which counts. */
@@ -172,7 +173,7 @@ static void follow(const char *body, __u32 left)
 	task.flags = head[1];
 	memset(&state, 0xa5,
 	       sizeof(state)); /* what the sample before left there is not relied on */
-	unwind = user_stack(head[0]);
+	unwind = user_stack(head[0], 0);
 	printf("%u", unwind->status);
 	for (__u32 i = 0; i < unwind->stack.depth; i++)
 		printf(" %llx", unwind->stack.addresses[i]);
