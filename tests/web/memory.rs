@@ -217,5 +217,9 @@ fn types_are_those_of_the_source_and_others_are_refused() {
         let reply = server.get(&format!("/api/table?source=heap&{wrong}"));
         assert_eq!(reply.status, 400, "{wrong}: {}", reply.text());
     }
-    assert_eq!(server.get("/api/table?older=5s").status, 400);
+    // Who names no source means one that has it.
+    let old = server.json("/api/table?older=5s");
+    assert_eq!((total(&old), &old["unit"]), (in_use(100, 5).iter().sum(), &"bytes".into()));
+    assert_eq!(server.json("/api/table?type=alloc_objects")["unit"], "objects");
+    assert_eq!(server.get("/api/table?source=cpu&older=5s").status, 400);
 }
