@@ -211,6 +211,19 @@ impl Store {
         sources.into_values().collect()
     }
 
+    /// The source that a view is of: where it names none, the first that has what it asks for.
+    ///
+    /// # Errors
+    /// There is no such source.
+    pub fn source_of(&self, view: &View) -> Result<SourceInfo> {
+        let default = self.source(view.source.as_deref())?;
+        if view.source.is_some() || view.measure(&default).is_ok() {
+            return Ok(default);
+        }
+        let mut sources = self.sources().into_iter();
+        Ok(sources.find(|source| view.measure(source).is_ok()).unwrap_or(default))
+    }
+
     /// The source called `name`; where none is named `cpu`, or the first one.
     ///
     /// # Errors
@@ -392,7 +405,7 @@ impl Store {
     /// # Errors
     /// There is no such source or type of value, or the view's time ends before it begins.
     pub fn profile(&mut self, view: &View, detail: Detail) -> Result<Profile> {
-        let source = self.source(view.source.as_deref())?;
+        let source = self.source_of(view)?;
         let measure = view.measure(&source)?;
         let whole = self.time();
         let time = view.range(whole.start, whole.end)?;

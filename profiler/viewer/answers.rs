@@ -269,8 +269,8 @@ impl Question<'_> {
         let store = self.data.store(which).map_err(broken)?;
         let source = match (&view.source, store.sources().is_empty()) {
             (None, true) => SourceInfo::default(),
-            (name, _) => store
-                .source(name.as_deref())
+            _ => store
+                .source_of(view)
                 .map_err(|error| Refusal::new(Reason::Missing, format!("{error:#}")))?,
         };
         let wrong = |error: anyhow::Error| invalid(format!("{error:#}"));

@@ -12,7 +12,10 @@ use rprof::{
 };
 use serde_json::Value;
 
-use super::Server;
+use super::{
+    Server,
+    common::command::{rprof, run},
+};
 
 const S: u64 = 1_000_000_000;
 const START: u64 = 1_795_248_000 * S;
@@ -217,5 +220,40 @@ fn types_are_those_of_the_source_and_others_are_refused() {
         let reply = server.get(&format!("/api/table?source=heap&{wrong}"));
         assert_eq!(reply.status, 400, "{wrong}: {}", reply.text());
     }
-    assert_eq!(server.get("/api/table?older=5s").status, 400);
+    // Who names no source means one that has it.
+    let old = server.json("/api/table?older=5s");
+    assert_eq!((total(&old), &old["unit"]), (in_use(100, 5).iter().sum(), &"bytes".into()));
+    assert_eq!(server.json("/api/table?type=alloc_objects")["unit"], "objects");
+    assert_eq!(server.get("/api/table?source=cpu&older=5s").status, 400);
+}
+
+#[test]
+fn the_command_line_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("memory.recording");
+    record(&path);
+    let json = |words: &[&str]| -> Value {
+        let ran = run(rprof([]).args(words).arg(&path));
+        assert_eq!(ran.code(), 0, "{}", ran.err);
+        serde_json::from_slice(&ran.out).unwrap()
+    };
+    for (to, older) in [(100, 0), (50, 0), (60, 5)] {
+        let (to_word, older_word) = (format!("{to}s"), format!("{older}s"));
+        let mut words = vec!["report", "--json", "-s", "heap", "--to", &to_word];
+        if older > 0 {
+            words.extend(["--older", &older_word]);
+        }
+        let report = json(&words);
+        assert_eq!(report["value"], in_use(to, older).iter().sum::<u64>(), "{to} {older}");
+        assert_eq!(report["others"][0], "cpu");
+    }
+    let diff = json(&["diff", "--json", "-s", "heap", "--base-to", "60s", "--to", "90s"]);
+    let leak = &diff["functions"][0];
+    assert_eq!((&leak["name"], &leak["significant"]), (&"leak".into(), &true.into()));
+    assert_eq!(leak["change"], (30 * MIB) as f64);
+    // Of the 60 samples that only one of the moments has.
+    assert!((leak["z"].as_f64().unwrap() - 60f64.sqrt()).abs() < 1e-9, "{leak}");
+    let shares =
+        json(&["diff", "--json", "--type", "alloc_space", "--base-to", "50s", "--from", "50s"]);
+    assert_eq!((&shares["type"], &shares["of_amounts"]), (&"alloc_space".into(), &false.into()));
 }
