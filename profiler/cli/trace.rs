@@ -28,6 +28,8 @@ use crate::{
 
 /// The wait between two looks at what the kernel has.
 const POLL: Duration = Duration::from_millis(50);
+/// How often it is told that events are being lost, ns.
+const LOSSES: u64 = 1_000_000_000;
 /// Ports of a filter at most (PORTS_MAX in `bpf/tcpstates.bpf.c`).
 const PORTS_MAX: usize = 16;
 /// Commands that are counted by their names at most; the rest are counted together.
@@ -60,6 +62,7 @@ pub fn trace(args: TraceArgs) -> Result<ExitCode> {
     let start = machine::monotonic_ns();
     let outcome = loop {
         let elapsed = machine::monotonic_ns().saturating_sub(start);
+        tracing.tell_losses(elapsed);
         if let Err(error) = tracing.step(&signals, limits.remaining(elapsed), &mut printer) {
             break Err(error);
         }
@@ -135,6 +138,8 @@ struct Tracing {
     rings: EventRings,
     streams: Vec<EventStream>,
     base: Base,
+    /// Events that were told to be lost, and when, ns since the start.
+    told: (u64, u64),
 }
 
 impl Tracing {
@@ -147,7 +152,7 @@ impl Tracing {
             rings.add(&stream.ring()?)?;
             streams.push(stream);
         }
-        Ok(Self { rings, streams, base })
+        Ok(Self { rings, streams, base, told: (0, 0) })
     }
 
     /// The base first: a process is a target before any other program asks.
@@ -166,6 +171,18 @@ impl Tracing {
             let _ = poll(&mut fds, wait); // EINTR: a signal, which is looked for next
         }
         Ok(())
+    }
+
+    /// Says so while it happens, and not at the end alone.
+    fn tell_losses(&mut self, elapsed: u64) {
+        if elapsed < self.told.1 + LOSSES {
+            return;
+        }
+        let lost = self.streams.iter().map(|stream| stream.counts().lost).sum();
+        if lost > self.told.0 {
+            say!("rprof: {} events lost so far", HumanCount(lost));
+        }
+        self.told = (lost, elapsed);
     }
 
     fn finish(&mut self, printer: &mut Printer<'_>) -> Result<()> {
