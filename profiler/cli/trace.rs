@@ -309,12 +309,15 @@ impl<'a> Printer<'a> {
         let sources = self.sources.iter().zip(&tracing.streams);
         for (((source, _), stream), counted) in sources.zip(&mut self.counted) {
             let Some(mut totals) = source.totals(stream)? else { continue };
-            *counted += totals.iter().map(|of| of.count).sum::<u64>();
-            totals.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.name.cmp(&b.name)));
+            *counted += totals.iter().map(|of| of.times.count()).sum::<u64>();
+            let by_time = |of: &CallTotals| std::cmp::Reverse(of.times.sum());
+            totals.sort_by(|a, b| by_time(a).cmp(&by_time(b)).then_with(|| a.name.cmp(&b.name)));
             let span = |time| output::quantity(time, "nanoseconds");
             let row = |of: &CallTotals| {
-                let counts = [of.count, of.errors].map(output::thousands);
-                let spans = [of.time, of.p50, of.p99, of.most].map(span);
+                let times = &of.times;
+                let counts = [times.count(), of.errors].map(output::thousands);
+                let spans =
+                    [times.sum(), times.quantile(0.5), times.quantile(0.99), times.max()].map(span);
                 counts.into_iter().chain(spans).chain([of.name.clone()]).collect()
             };
             let rows: Vec<Vec<String>> = totals.iter().map(row).collect();
