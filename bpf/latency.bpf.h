@@ -10,17 +10,11 @@
 #ifndef RPROF_LATENCY_BPF_H
 #define RPROF_LATENCY_BPF_H
 
+#include "buckets.bpf.h"
 #include "kernel.h"
 #include "task.bpf.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
-
-/* log2 of the buckets of a power of two. */
-#define STEP_BITS 4
-#define STEPS (1 << STEP_BITS)
-/* 2^40 ns: 18 minutes. What is longer is in the last bucket. */
-#define RANGE_BITS 40
-#define BUCKETS (STEPS + (RANGE_BITS - STEP_BITS) * STEPS)
 
 /* What a source may keep its histograms apart by; what it does not is zero. */
 struct latency_key {
@@ -135,37 +129,6 @@ static __always_inline void count_untold(void)
 
 	if (counts)
 		__sync_fetch_and_add(&counts->untold, 1);
-}
-
-/* Number of the highest bit that is set, by halves: the instruction set has none for it. */
-static __always_inline __u32 highest_bit(__u64 value)
-{
-	__u32 bit = (value > 0xffffffff) << 5, step;
-
-	value >>= bit;
-	step = (value > 0xffff) << 4;
-	value >>= step;
-	bit |= step;
-	step = (value > 0xff) << 3;
-	value >>= step;
-	bit |= step;
-	step = (value > 0xf) << 2;
-	value >>= step;
-	bit |= step;
-	step = (value > 0x3) << 1;
-	value >>= step;
-	return bit | step | value >> 1;
-}
-
-static __always_inline __u32 bucket_of(__u64 ns)
-{
-	__u32 bit, bucket;
-
-	if (ns < STEPS)
-		return ns;
-	bit = highest_bit(ns);
-	bucket = (bit - STEP_BITS + 1) * STEPS + (ns >> (bit - STEP_BITS) & (STEPS - 1));
-	return bucket < BUCKETS ? bucket : BUCKETS - 1;
 }
 
 static __always_inline void count(struct histogram *histogram, __u64 ns)

@@ -6,6 +6,7 @@
  * those that need more than numbers are read by programs that the recipe leads to, by tail call.
  */
 #include "kernel.h"
+#include "buckets.bpf.h"
 #include "callparts.bpf.h"
 #include "calltable.bpf.h"
 #include <bpf/bpf_tracing.h>
@@ -46,19 +47,14 @@ const volatile bool failed_only = false;
 /* Calls that took less are left out, ns. */
 const volatile __u64 least_time = 0;
 
-/*
- * How often, and how long: all that is kept of a call where only totals are wanted. Four buckets
- * for each power of two, so that a quantile is right within 12 %.
- */
+/* How often, and how long: all that is kept of a call where only totals are wanted. */
 const volatile bool totals_only = false;
-#define BUCKETS 160
 
 struct totals {
-	__u64 count;
 	__u64 errors;
-	__u64 time;
-	__u64 most;
-	__u32 buckets[BUCKETS];
+	__u64 sum;
+	__u64 max;
+	__u32 counts[BUCKETS];
 };
 
 struct totals unused_totals SEC(".data.types");
@@ -71,18 +67,6 @@ struct {
 	__uint(value_size, sizeof(struct totals));
 } totals SEC(".maps");
 
-static __always_inline __u64 bucket_of(__u64 time)
-{
-	__u64 log = 0, bucket;
-
-	for (int step = 32; step; step >>= 1) {
-		if (time >> log >> step)
-			log += step;
-	}
-	bucket = log < 2 ? time : (log << 2) + ((time >> (log - 2)) & 3);
-	return bucket < BUCKETS ? bucket : BUCKETS - 1;
-}
-
 static __always_inline void add_up(__u32 number, __u64 duration, long result)
 {
 	struct totals *of = bpf_map_lookup_elem(&totals, &number);
@@ -91,13 +75,12 @@ static __always_inline void add_up(__u32 number, __u64 duration, long result)
 	if (!of)
 		return;
 	barrier_var(bucket);
-	of->count++;
 	of->errors += result < 0 && result >= -4095;
-	of->time += duration;
-	if (duration > of->most)
-		of->most = duration;
+	of->sum += duration;
+	if (duration > of->max)
+		of->max = duration;
 	if (bucket < BUCKETS)
-		of->buckets[bucket]++;
+		of->counts[bucket]++;
 }
 
 static __always_inline struct flight *flight_of_current(__u64 flags)

@@ -28,6 +28,8 @@ use crate::{
 
 /// The wait between two looks at what the kernel has.
 const POLL: Duration = Duration::from_millis(50);
+/// How often it is told that events are being lost, ns.
+const LOSSES: u64 = 1_000_000_000;
 /// Ports of a filter at most (PORTS_MAX in `bpf/tcpstates.bpf.c`).
 const PORTS_MAX: usize = 16;
 /// Commands that are counted by their names at most; the rest are counted together.
@@ -60,6 +62,7 @@ pub fn trace(args: TraceArgs) -> Result<ExitCode> {
     let start = machine::monotonic_ns();
     let outcome = loop {
         let elapsed = machine::monotonic_ns().saturating_sub(start);
+        tracing.tell_losses(elapsed);
         if let Err(error) = tracing.step(&signals, limits.remaining(elapsed), &mut printer) {
             break Err(error);
         }
@@ -135,6 +138,8 @@ struct Tracing {
     rings: EventRings,
     streams: Vec<EventStream>,
     base: Base,
+    /// Events that were told to be lost, and when, ns since the start.
+    told: (u64, u64),
 }
 
 impl Tracing {
@@ -147,7 +152,7 @@ impl Tracing {
             rings.add(&stream.ring()?)?;
             streams.push(stream);
         }
-        Ok(Self { rings, streams, base })
+        Ok(Self { rings, streams, base, told: (0, 0) })
     }
 
     /// The base first: a process is a target before any other program asks.
@@ -166,6 +171,18 @@ impl Tracing {
             let _ = poll(&mut fds, wait); // EINTR: a signal, which is looked for next
         }
         Ok(())
+    }
+
+    /// Says so while it happens, and not at the end alone.
+    fn tell_losses(&mut self, elapsed: u64) {
+        if elapsed < self.told.1 + LOSSES {
+            return;
+        }
+        let lost = self.streams.iter().map(|stream| stream.counts().lost).sum();
+        if lost > self.told.0 {
+            say!("rprof: {} events lost so far", HumanCount(lost));
+        }
+        self.told = (lost, elapsed);
     }
 
     fn finish(&mut self, printer: &mut Printer<'_>) -> Result<()> {
@@ -292,12 +309,15 @@ impl<'a> Printer<'a> {
         let sources = self.sources.iter().zip(&tracing.streams);
         for (((source, _), stream), counted) in sources.zip(&mut self.counted) {
             let Some(mut totals) = source.totals(stream)? else { continue };
-            *counted += totals.iter().map(|of| of.count).sum::<u64>();
-            totals.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.name.cmp(&b.name)));
+            *counted += totals.iter().map(|of| of.times.count()).sum::<u64>();
+            let by_time = |of: &CallTotals| std::cmp::Reverse(of.times.sum());
+            totals.sort_by(|a, b| by_time(a).cmp(&by_time(b)).then_with(|| a.name.cmp(&b.name)));
             let span = |time| output::quantity(time, "nanoseconds");
             let row = |of: &CallTotals| {
-                let counts = [of.count, of.errors].map(output::thousands);
-                let spans = [of.time, of.p50, of.p99, of.most].map(span);
+                let times = &of.times;
+                let counts = [times.count(), of.errors].map(output::thousands);
+                let spans =
+                    [times.sum(), times.quantile(0.5), times.quantile(0.99), times.max()].map(span);
                 counts.into_iter().chain(spans).chain([of.name.clone()]).collect()
             };
             let rows: Vec<Vec<String>> = totals.iter().map(row).collect();

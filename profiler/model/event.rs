@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use super::Histogram;
+
 /// One field of a source's events.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -83,18 +85,10 @@ pub enum Value<'a> {
 pub struct CallTotals {
     /// Its name.
     pub name: String,
-    /// Calls.
-    pub count: u64,
     /// Those that returned an error.
     pub errors: u64,
-    /// ns, of all together.
-    pub time: u64,
-    /// ns of the longest.
-    pub most: u64,
-    /// ns that half of them took at most, within 12 %.
-    pub p50: u64,
-    /// ns that 99 % of them took at most, within 12 %.
-    pub p99: u64,
+    /// How long each took.
+    pub times: Histogram,
 }
 
 impl<'a> Value<'a> {

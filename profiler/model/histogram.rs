@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// log2 of the buckets of a power of two (STEP_BITS in `bpf/latency.bpf.h`).
+/// log2 of the buckets of a power of two (STEP_BITS in `bpf/buckets.bpf.h`).
 const STEP_BITS: u32 = 4;
 const STEPS: u64 = 1 << STEP_BITS;
 /// log2 of what the last bucket ends at, ns: 18 minutes. What is longer is in it too.

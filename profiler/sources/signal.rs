@@ -1,5 +1,5 @@
 //! Source `signal`: who signals whom, by which call, and what came of it. Signals that the kernel
-//! makes are among them.
+//! makes are among them: their sender is whoever ran when it made them.
 
 use std::mem::offset_of;
 
