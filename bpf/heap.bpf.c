@@ -112,6 +112,28 @@ static __always_inline struct arguments arguments_of_call(struct pt_regs *ctx)
 /* Raised when probes are set anew: returns of calls from before were not seen. */
 __u32 generation = 0;
 
+/* In a size: announced, so that no probe that comes and goes decides whether it is seen. */
+#define ANNOUNCED (1ULL << 63)
+
+/* And weighed by who announced it: objects and bytes stand in for the size. */
+#define WEIGHED (1ULL << 62)
+#define WEIGHT_BITS 40
+#define OBJECTS_MAX ((1ULL << (62 - WEIGHT_BITS)) - 1)
+#define WEIGHT_MAX ((1ULL << WEIGHT_BITS) - 1)
+
+/* Processes whose allocator announces what it samples itself: it is not sampled once more. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u8);
+} announcing SEC(".maps");
+
+static __always_inline bool announces(__u32 pid)
+{
+	return bpf_map_lookup_elem(&announcing, &pid);
+}
+
 /* The bytes that a call asks for. */
 static __always_inline __u64 size_of_call(struct arguments call, __u32 function)
 {
@@ -189,7 +211,7 @@ static __always_inline bool enter(struct pt_regs *ctx, __u64 cookie)
 		return false;
 	size = size_of_call(arguments, function);
 	old = freed_by_call(arguments, function, pid);
-	sampled = is_sampled(size);
+	sampled = is_sampled(size) && (function >= FUNCTION_MMAP || !announces(pid));
 	if (!sampled && !old)
 		return false;
 	call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL,
@@ -271,31 +293,60 @@ int heap_free_alone(struct pt_regs *ctx)
 	return free_call(ctx);
 }
 
-/* In a size: announced, so that no probe that comes and goes decides whether it is seen. */
-#define ANNOUNCED (1ULL << 63)
-
 /*
  * otel_memory:alloc(address, size, weight) of our preload shim, which has sampled the allocation at
  * the same rate: user space knows the weight from that and the size, as of all others.
  */
+static __always_inline int take_announced(struct pt_regs *ctx, __u64 address, __u64 size)
+{
+	struct call *call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL,
+						 BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!call) {
+		__sync_fetch_and_add(&not_followed, 1);
+		return 0;
+	}
+	/* The call that this is a part of was sampled, and is going to return. */
+	if (call->active && call->sampled && call->generation == generation &&
+	    PT_REGS_SP(ctx) < call->sp)
+		return 0;
+	if (sample_call(ctx, &call->held, size | ANNOUNCED))
+		hold(bpf_get_current_pid_tgid() >> 32, address, &call->held);
+	return 0;
+}
+
 SEC("uprobe")
 int heap_announced(struct pt_regs *ctx)
 {
 	struct arguments arguments = arguments_of_call(ctx);
-	__u64 pid = bpf_get_current_pid_tgid() >> 32;
-	struct call *call;
 
-	if (!target_matches(pid) || arguments.second >> 48)
+	if (!target_matches(bpf_get_current_pid_tgid() >> 32) || arguments.second >> 48)
 		return 0;
 	if (arguments.second < min_size || arguments.second > max_size)
 		return 0;
-	call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL,
-				    BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!call)
-		__sync_fetch_and_add(&not_followed, 1);
-	else if (sample_call(ctx, &call->held, arguments.second | ANNOUNCED))
-		hold(pid, arguments.first, &call->held);
-	return 0;
+	return take_announced(ctx, arguments.first, arguments.second);
+}
+
+/* The same of somebody else, whose rate is not known: its weight is what counts. */
+SEC("uprobe")
+int heap_announced_by_others(struct pt_regs *ctx)
+{
+	struct arguments arguments = arguments_of_call(ctx);
+	__u64 size = arguments.second, weight = arguments.third, objects, random;
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	__u8 yes = 1;
+
+	if (!target_matches(pid) || !size || size < min_size || size > max_size)
+		return 0;
+	bpf_map_update_elem(&announcing, &pid, &yes, BPF_ANY);
+	/* Whole objects: rounded up as often as there is a part over. */
+	random = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32();
+	objects = weight / size + (random % size < weight % size);
+	if (objects > OBJECTS_MAX)
+		objects = OBJECTS_MAX;
+	if (weight > WEIGHT_MAX)
+		weight = WEIGHT_MAX;
+	return take_announced(ctx, arguments.first, WEIGHED | objects << WEIGHT_BITS | weight);
 }
 
 /* otel_memory:free(address), of what was sampled alone. */

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ProgramMut, UprobeMultiOpts, UprobeOpts};
 use symbolizer::{FileKey, Image, Maps};
 
-use super::{Function, Preloaded, Probe, find};
+use super::{Function, Listeners, Preloaded, Probe, announced::Announced, find};
 use crate::bpf;
 
 /// Files whose allocator is remembered; beyond, all are looked at again.
@@ -55,6 +55,8 @@ pub struct Attached {
     code: MapHandle,
     /// Where the target was started by us.
     pub preloaded: Option<Preloaded>,
+    /// Those who sample by themselves.
+    pub announced: Announced,
     /// What was told of already.
     found: HashSet<(Who, FileKey)>,
     /// Files whose allocator could not be probed.
@@ -84,13 +86,14 @@ impl Attached {
             dropped,
             code,
             preloaded,
+            announced: Announced::new(),
             found: HashSet::new(),
             refused: 0,
         })
     }
 
     /// Sets probes in all that `pid` has mapped and that has none yet, for `who`.
-    pub fn add(&mut self, programs: &Programs<'_>, pid: u32, who: Who) {
+    pub fn add(&mut self, programs: &Programs<'_>, listeners: &Listeners<'_>, pid: u32, who: Who) {
         let mut code = bpf::allocator_code::default();
         let mut ranges = code.start.iter_mut().zip(&mut code.end);
         // A process that is gone has no mappings, and needs no probes.
@@ -103,6 +106,7 @@ impl Attached {
         for mapping in maps.mappings {
             let Ok(image) = Image::open(pid, &mapping) else { continue };
             let allocates = self.add_file(programs, &image, who);
+            self.announced.add(listeners, &image, who);
             if allocates && let Some((start, end)) = ranges.next() {
                 (*start, *end) = (mapping.start, mapping.end);
             }
@@ -142,6 +146,7 @@ impl Attached {
         let who = Some(pid);
         let gone: Vec<_> = self.links.extract_if(|key, _| key.0 == who).collect();
         self.found.retain(|key| key.0 != who);
+        self.announced.remove(pid);
         for (_, links) in gone {
             let _ = self.dropped.send(links); // or else they are dropped here
         }
@@ -157,6 +162,7 @@ impl Attached {
     /// Takes off all.
     pub fn clear(&mut self) {
         self.links.clear();
+        self.announced.clear();
         self.preloaded.iter_mut().for_each(Preloaded::detach);
     }
 

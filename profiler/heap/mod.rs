@@ -7,6 +7,7 @@
 //!
 //! The governor takes probes off and sets them again, so that they cost no more than they may.
 
+mod announced;
 mod attach;
 mod cost;
 mod functions;
@@ -15,6 +16,7 @@ mod object;
 mod place;
 mod preloaded;
 
+pub use announced::Listeners;
 pub use attach::{Attached, Programs, Who};
 pub use cost::{CpuTime, pair};
 pub use functions::Function;

@@ -15,7 +15,7 @@ use super::{Base, Options, Stacks, Stream, load, weights::Weights};
 use crate::{
     bpf::{self, heap},
     collector::{TaskEvent, TaskKind},
-    heap::{Attached, CpuTime, Governor, Order, Preloaded, Programs, Who, pair},
+    heap::{Attached, CpuTime, Governor, Listeners, Order, Preloaded, Programs, Who, pair},
     machine,
     model::{SourceInfo, Stats, ValueType},
     resolve::Held,
@@ -37,6 +37,10 @@ const LEAST_TRAP: f64 = 200.0;
 
 /// Set in the size of an allocation that the preload shim announced (`bpf/heap.bpf.c`).
 const ANNOUNCED: u64 = 1 << 63;
+/// Set where others announced it, with a weight of their own: objects stand above so many bits of
+/// bytes.
+const WEIGHED: u64 = 1 << 62;
+const WEIGHT_BITS: u32 = 40;
 
 /// The source.
 pub struct Heap;
@@ -73,9 +77,6 @@ impl Stacks for Heap {
         }
         for program in [&mut progs.heap_enter, &mut progs.heap_leave, &mut progs.heap_free_alone] {
             program.set_autoload(!session);
-        }
-        for program in [&mut progs.heap_announced, &mut progs.heap_announced_free] {
-            program.set_autoload(options.shim.is_some());
         }
         base.lend(open.open_object_mut())?;
         let skel = open.load().map_err(load::explain)?;
@@ -160,9 +161,13 @@ impl Stream for Allocating {
 
     fn weigh(&self, count: u64, value: u64, time: u64) -> (u64, u64) {
         // The governor takes no time from those who announce themselves.
-        match value & ANNOUNCED {
-            0 => self.weights.of(count, value, time, self.governor.scale(time)),
-            _ => self.weights.of(count, value & !ANNOUNCED, time, 1.0),
+        match (value & ANNOUNCED, value & WEIGHED) {
+            (0, _) => self.weights.of(count, value, time, self.governor.scale(time)),
+            (_, 0) => self.weights.of(count, value & !ANNOUNCED, time, 1.0),
+            _ => {
+                let value = value & !(ANNOUNCED | WEIGHED);
+                (value >> WEIGHT_BITS, value & ((1 << WEIGHT_BITS) - 1))
+            }
         }
     }
 
@@ -236,6 +241,7 @@ impl Stream for Allocating {
                 &progs.heap_free_alone,
                 &progs.heap_announced,
                 &progs.heap_announced_free,
+                &progs.heap_announced_by_others,
             ],
             stats,
         );
@@ -244,7 +250,7 @@ impl Stream for Allocating {
         for (what, count) in [
             ("allocations not followed", bss.not_followed),
             ("frees lost", bss.frees_lost),
-            ("allocators not probed", self.attached.refused),
+            ("allocators not probed", self.attached.refused + self.attached.announced.refused),
         ] {
             *stats.missed.entry(what.into()).or_default() += count;
         }
@@ -292,7 +298,8 @@ impl Allocating {
     fn cost_of_trap(&mut self) -> f64 {
         let own = std::process::id();
         let bare = pair();
-        self.attached.add(&programs(&self.skel.progs, self.session), own, Some(own));
+        let progs = &self.skel.progs;
+        self.attached.add(&programs(progs, self.session), &listeners(progs), own, Some(own));
         let probed = pair();
         self.attached.remove(own);
         let trap = ((probed - bare) / 2.0).max(LEAST_TRAP);
@@ -313,7 +320,8 @@ impl Allocating {
             return;
         }
         let who = self.who(pid);
-        self.attached.add(&programs(&self.skel.progs, self.session), pid, who);
+        let progs = &self.skel.progs;
+        self.attached.add(&programs(progs, self.session), &listeners(progs), pid, who);
     }
 
     /// A command that is linked statically would have allocated for long when its exec is seen here.
@@ -339,6 +347,10 @@ fn is_ourselves(pid: u32) -> bool {
     let own = fs::metadata("/proc/self/exe").map(|file| (file.dev(), file.ino()));
     let its = fs::metadata(format!("/proc/{pid}/exe")).map(|file| (file.dev(), file.ino()));
     own.ok() == its.ok()
+}
+
+fn listeners<'p>(progs: &'p heap::HeapProgs<'static>) -> Listeners<'p> {
+    Listeners { alloc: &progs.heap_announced_by_others, free: &progs.heap_announced_free }
 }
 
 fn programs<'p>(progs: &'p heap::HeapProgs<'static>, session: bool) -> Programs<'p> {

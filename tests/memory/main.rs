@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod announced;
 mod attach;
 mod command;
 mod faults;
