@@ -11,8 +11,10 @@
 
 /* include/linux/socket.h, include/uapi/linux/in.h */
 #define AF_INET 2
-#define AF_INET6 10
 #define IPPROTO_TCP 6
+
+/* Only connections of this family; 0 is any. */
+const volatile __u16 family = 0;
 
 /* Only connections whose ends are these; addresses as in a key, port 0 is any. */
 const volatile bool filter_local = false;
@@ -32,7 +34,8 @@ struct ends {
 	__u8 remote[16];
 	__u16 local_port;
 	__u16 remote_port;
-	__u32 unused;
+	__u16 family;
+	__u16 unused;
 };
 
 static __always_inline void map_address(__u8 *to, __be32 address)
@@ -46,7 +49,8 @@ static __always_inline void read_ends(const struct sock *sock, struct ends *ends
 	__builtin_memset(ends, 0, sizeof(*ends));
 	ends->local_port = BPF_CORE_READ(sock, __sk_common.skc_num);
 	ends->remote_port = bpf_ntohs(BPF_CORE_READ(sock, __sk_common.skc_dport));
-	if (BPF_CORE_READ(sock, __sk_common.skc_family) == AF_INET) {
+	ends->family = BPF_CORE_READ(sock, __sk_common.skc_family);
+	if (ends->family == AF_INET) {
 		map_address(ends->local, BPF_CORE_READ(sock, __sk_common.skc_rcv_saddr));
 		map_address(ends->remote, BPF_CORE_READ(sock, __sk_common.skc_daddr));
 	} else if (bpf_core_field_exists(sock->__sk_common.skc_v6_daddr)) {
@@ -67,6 +71,8 @@ static __always_inline bool same_address(const __u8 *address, const volatile __u
 
 static __always_inline bool ends_match(const struct ends *ends)
 {
+	if (family && ends->family != family)
+		return false;
 	if (local_port && ends->local_port != local_port)
 		return false;
 	if (remote_port && ends->remote_port != remote_port)

@@ -192,6 +192,12 @@ pub struct LatencyArgs {
     /// Tell each by itself too, when it is over
     #[arg(long)]
     pub each: bool,
+    /// Only connections by IPv4
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// Only connections by IPv6
+    #[arg(short = '6')]
+    pub ipv6: bool,
     /// Only connections whose own end has this address
     #[arg(long, value_name = "ADDRESS")]
     pub local_address: Option<IpAddr>,

@@ -16,7 +16,7 @@ use crate::{
     doctor, machine,
     model::{Interval, Key, Stats},
     output::{Bars, write_each, write_json},
-    sources::{self, Base, End, Gauge, Latency, Options, Question},
+    sources::{self, Base, End, Family, Gauge, Latency, Options, Question},
     target::{Target, has_ended},
 };
 
@@ -73,6 +73,11 @@ fn question(args: &LatencyArgs, source: &dyn Latency) -> Question {
         cpu: args.cpu,
         local: End { address: args.local_address, port: args.local_port },
         remote: End { address: args.remote_address, port: args.remote_port },
+        family: match (args.ipv4, args.ipv6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        },
         each: args.each,
     }
 }
@@ -200,12 +205,13 @@ impl Measuring<'_> {
 
     /// Prints the last interval, and fails if there was never anything.
     fn finish(mut self) -> Result<()> {
-        self.gauge.stop();
-        self.base.stop();
         self.gauge.drain(&mut self.gathered)?;
         self.gather()?;
         self.tell()?;
         self.show()?;
+        // After that: to take a probe back takes a while, and somebody waits for what was measured.
+        self.gauge.stop();
+        self.base.stop();
         if !self.found {
             let seconds = (machine::monotonic_ns() - self.start) as f64 / 1e9;
             let (name, target) = (&self.args.name, &self.target);

@@ -124,7 +124,9 @@ impl Bars {
     /// The figures of one histogram, in a line.
     fn figures(&self, histogram: &Histogram) -> String {
         let count = text::thousands(histogram.count());
+        let mean = histogram.sum() / histogram.count().max(1);
         let mut parts = vec![format!("{count} times, {} in all", self.time(histogram.sum()))];
+        parts.push(format!("mean {}", self.time(mean)));
         parts.extend(
             QUANTILES.map(|(q, name)| format!("{name} {}", self.time(histogram.quantile(q)))),
         );
@@ -305,7 +307,7 @@ mod tests {
         assert_eq!(lines[5], "4.10 µs  8.19 µs      0");
         assert_eq!(lines[6], "8.19 µs  16.4 µs      1  ▍");
         assert_eq!(lines[12], " 524 µs  1.05 ms      1  ▍");
-        assert_eq!(lines[13], "98 times, 901 µs in all · p50 1.50 µs");
+        assert_eq!(lines[13], "98 times, 901 µs in all · mean 9.19 µs");
         assert!(lines.iter().all(|line| line.chars().count() <= 50), "{lines:#?}");
         assert_eq!(lines.last().unwrap(), "no room: 1,234");
     }

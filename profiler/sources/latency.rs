@@ -35,8 +35,20 @@ pub struct Question {
     pub local: End,
     /// The other end.
     pub remote: End,
+    /// Only connections of this family.
+    pub family: Option<Family>,
     /// Tell each by itself too.
     pub each: bool,
+}
+
+/// A family of addresses; an IPv6 socket that talks to an IPv4 address is of the one that it was
+/// made for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
 /// What one end of a connection has to be; what is none may be anything.
@@ -144,8 +156,9 @@ pub fn check(source: &dyn Latency, options: &Options, question: &Question) -> Re
         (Ability::Cpu, question.cpu.is_some(), "--cpu"),
         (
             Ability::Ends,
-            ends.iter().any(|end| end.address.is_some() || end.port.is_some()),
-            "addresses or ports",
+            question.family.is_some()
+                || ends.iter().any(|end| end.address.is_some() || end.port.is_some()),
+            "families, addresses or ports of connections",
         ),
         (Ability::Each, question.each, "--each"),
         (

@@ -39,7 +39,7 @@ use anyhow::{Result, bail};
 
 pub use base::Base;
 pub use events::{EventCounts, EventStream, Events, Filters, RING_BYTES};
-pub use latency::{Ability, End, Gauge, Latency, Question, check};
+pub use latency::{Ability, End, Family, Gauge, Latency, Question, check};
 pub(crate) use linux::signal_number;
 pub(crate) use load::has_syscall_programs;
 

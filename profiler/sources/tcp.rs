@@ -15,6 +15,12 @@ macro_rules! ask_ends {
         }
         rodata.local_port = question.local.port.unwrap_or_default();
         rodata.remote_port = question.remote.port.unwrap_or_default();
+        rodata.family = match question.family {
+            // include/linux/socket.h
+            Some($crate::sources::Family::V4) => 2,
+            Some($crate::sources::Family::V6) => 10,
+            None => 0,
+        };
         rodata.by_local_address = question.by.contains(&Key::LocalAddress);
         rodata.by_local_port = question.by.contains(&Key::LocalPort);
         rodata.by_remote_address = question.by.contains(&Key::RemoteAddress);

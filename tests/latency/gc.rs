@@ -4,6 +4,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -81,6 +83,16 @@ fn logged(log: &Path) -> Vec<u64> {
     times.map(|ms| (ms.parse::<f64>().unwrap() * 1e6) as u64).collect()
 }
 
+/// Waits until nothing more is logged: what runs beside the program may go on after it.
+fn settle(log: &Path) {
+    let mut before = 0;
+    wait_until("collections that are over", || {
+        let now = fs::metadata(log).unwrap().len();
+        thread::sleep(Duration::from_millis(500));
+        (std::mem::replace(&mut before, now) == now).then_some(())
+    });
+}
+
 fn is_concurrent(series: &Value) -> bool {
     series["labels"]["collection"].as_str().unwrap().ends_with("(concurrent)")
 }
@@ -106,22 +118,17 @@ fn each_pause_of_each_collector_is_in_javas_own_log() {
             let log = folder.path("log");
             let _ = fs::remove_file(&log);
             let Some(mut worker) = java(home, collector, &classes, &log) else { continue };
-            // Nothing is collected before it is told to.
             assert_eq!(worker.work("1"), "done");
+            settle(&log);
             let pid = worker.id().to_string();
-            let early = logged(&log).len();
             let programs = PROGRAMS + TARGET_PROGRAMS + JAVA_PROBES;
             let gauge = Gauge::start("gc", programs, ["-p", &pid, "--each"]);
+            // What some collect while the program starts is over.
+            let early = logged(&log).len();
             worker.work("300");
             worker.work("full");
             worker.work("100");
-            // What runs beside the program may still do so.
-            let mut before = 0;
-            wait_until("collections that are over", || {
-                let now = fs::metadata(&log).unwrap().len();
-                std::thread::sleep(std::time::Duration::from_millis(500));
-                (std::mem::replace(&mut before, now) == now).then_some(())
-            });
+            settle(&log);
             let (each, intervals): (Vec<Value>, Vec<Value>) =
                 gauge.end().into_iter().partition(|line| line["series"].is_null());
             let what = format!("{collector} of {}", home.display());

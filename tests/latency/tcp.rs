@@ -87,6 +87,11 @@ fn only_the_connections_that_were_asked_for() {
     let interval = gauge.interval();
     assert_eq!(interval.series().len(), 1);
     assert_took(interval.find("result", "connected").unwrap(), 4, seen[0]);
+    let gauge = Gauge::start("tcpconnlat", 3, ["-p", &pid, "-4"]);
+    let seen = numbers(&worker.work("4 80 2"));
+    worker.work("6 80 2");
+    let interval = gauge.interval();
+    assert_took(interval.find("result", "connected").unwrap(), 2, seen[0]);
 }
 
 #[test]

@@ -70,6 +70,7 @@ fn what_cannot_be_asked_is_refused() {
     run(&mut rprof(["latency", "runqlat", "--by", "colour"])).fails(2, ["handler", "none"]);
     run(&mut rprof(["latency", "runqlat", "--each"])).fails(1, ["runqlat", "--each"]);
     run(&mut rprof(["latency", "runqlat", "--remote-port", "80"])).fails(1, ["ports"]);
+    run(&mut rprof(["latency", "softirqs", "-4"])).fails(1, ["families"]);
     run(&mut rprof(["latency", "hardirqs", "--cpu", "9999"])).fails(1, ["no CPU 9999"]);
     run(&mut rprof(["latency", "runqlat", "-p", "4194999"])).fails(1, ["no process 4194999"]);
 }
