@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     fs::{self, File},
     io::{BufRead, BufReader, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -95,14 +96,14 @@ pub struct Found {
     pub path: String,
     /// A process that has it mapped; none if it was found on disk.
     pub pid: Option<u32>,
-    /// Device and inode, as /proc/PID/maps writes them.
+    /// What tells it from other files.
     key: String,
 }
 
 /// Looks for files of runtimes.
 #[derive(Default)]
 pub struct Runtimes {
-    /// Device and inode, as /proc/PID/maps writes them, of the files that were found.
+    /// What tells the files apart that were found.
     known: HashSet<String>,
     /// Processes to be looked at, by when (ns, CLOCK_MONOTONIC), and how often they were.
     waiting: BTreeMap<u64, VecDeque<(u32, usize)>>,
@@ -126,7 +127,9 @@ impl Runtimes {
         for folder in folders.flatten().take(4 * FILES_MAX) {
             let path = folder.path().join("lib/server/libjvm.so");
             let Ok(path) = path.canonicalize() else { continue };
-            let Some(key) = file_key(&path) else { continue };
+            let Some(key) = inode(&path).and_then(|inode| file_key(&inode, &path)) else {
+                continue;
+            };
             if self.is_new(&key) {
                 let name = path.to_string_lossy().into_owned();
                 let runtime = &RUNTIMES[0];
@@ -196,15 +199,12 @@ impl Runtimes {
         for line in lines.map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line);
             let Some((runtime, mapping)) = parse(&line) else { continue };
-            if self.is_new(mapping.key) {
-                found.push(Found {
-                    runtime,
-                    // Also where it was deleted since, or is in another root.
-                    open: format!("/proc/{pid}/map_files/{}", mapping.range).into(),
-                    key: mapping.key.to_owned(),
-                    path: mapping.path.to_owned(),
-                    pid: Some(pid),
-                });
+            // Also where it was deleted since, or is in another root.
+            let open = PathBuf::from(format!("/proc/{pid}/map_files/{}", mapping.range));
+            let Some(key) = file_key(mapping.inode, &open) else { continue };
+            if self.is_new(&key) {
+                let path = mapping.path.to_owned();
+                found.push(Found { runtime, open, key, path, pid: Some(pid) });
             }
         }
         found
@@ -226,7 +226,8 @@ impl Runtimes {
 struct Mapping<'a> {
     /// As /proc/PID/map_files writes it.
     range: String,
-    key: &'a str,
+    /// Device and inode.
+    inode: &'a str,
     path: &'a str,
 }
 
@@ -238,16 +239,16 @@ fn parse(line: &str) -> Option<(&'static Runtime, Mapping<'_>)> {
     if !permissions.contains('x') {
         return None;
     }
-    let (_, key_on) = rest.split_once(' ')?;
-    let start = key_on.find('/')?;
-    let (key, path) = (key_on[..start].trim_end(), &key_on[start..]);
+    let (_, inode_on) = rest.split_once(' ')?;
+    let start = inode_on.find('/')?;
+    let (inode, path) = (inode_on[..start].trim_end(), &inode_on[start..]);
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
     let runtime = runtime_of(path)?;
     // There without zeros in front.
     let address = |text| u64::from_str_radix(text, 16).ok();
     let (start, end) = range.split_once('-')?;
     let range = format!("{:x}-{:x}", address(start)?, address(end)?);
-    Some((runtime, Mapping { range, key, path }))
+    Some((runtime, Mapping { range, inode, path }))
 }
 
 fn runtime_of(path: &str) -> Option<&'static Runtime> {
@@ -263,11 +264,17 @@ fn runtime_of(path: &str) -> Option<&'static Runtime> {
 }
 
 /// Device and inode of a file, as /proc/PID/maps writes them.
-fn file_key(path: &Path) -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
+fn inode(path: &Path) -> Option<String> {
     let metadata = fs::metadata(path).ok()?;
     let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
     Some(format!("{major:02x}:{minor:02x} {}", metadata.ino()))
+}
+
+/// What tells a file from others. Its inode may be another's once it is deleted; when it was changed
+/// last, unlike when its inode was, stays as it is when a running program is deleted.
+fn file_key(inode: &str, open: &Path) -> Option<String> {
+    let metadata = fs::metadata(open).ok()?;
+    Some(format!("{inode} {}.{} {}", metadata.mtime(), metadata.mtime_nsec(), metadata.size()))
 }
 
 #[cfg(test)]
@@ -281,7 +288,7 @@ mod tests {
         let (runtime, mapping) = parse(line).unwrap();
         assert_eq!(runtime.language, "java");
         assert_eq!(mapping.range, "41f000-7f21e1e00000");
-        assert_eq!(mapping.key, "fe:00 262161");
+        assert_eq!(mapping.inode, "fe:00 262161");
         assert_eq!(mapping.path, "/usr/lib/jvm/java 17/lib/server/libjvm.so");
         for other in ["", "x", "7f-8f r--p 0 fe:00 1 /usr/bin/python3", "7f-8f r-xp 0 00:00 0"] {
             assert!(parse(other).is_none(), "{other}");
@@ -320,7 +327,7 @@ mod tests {
     fn a_file_is_the_same_in_mappings_and_on_disk() {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let exe = fs::read_link("/proc/self/exe").unwrap();
-        let key = file_key(&exe).unwrap();
+        let key = inode(&exe).unwrap();
         let line = maps.lines().find(|line| line.ends_with(exe.to_str().unwrap())).unwrap();
         assert!(line.contains(&format!(" {key} ")), "{key:?} in {line:?}");
     }

@@ -136,7 +136,12 @@ fn each_pause_of_each_collector_is_in_javas_own_log() {
             let pauses = each.iter().filter(|line| !is_concurrent(line));
             let pauses: Vec<u64> = pauses.map(|line| number(line, "duration")).collect();
             let logged = &logged(&log)[early..];
-            assert_eq!(pauses.len(), logged.len(), "{what}");
+            assert_eq!(
+                pauses.len(),
+                logged.len(),
+                "{what}: {pauses:?}, {logged:?}: {:?}",
+                interval.0["missed"]
+            );
             assert!(pauses.len() >= 3, "{what}: {pauses:?}");
             let difference = median_difference(&pauses, logged);
             // ZGC logs what it takes to stop all threads with it, and the probes do not.
