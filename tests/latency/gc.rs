@@ -71,7 +71,12 @@ fn java(home: &Path, collector: &str, classes: &Path, log: &Path) -> Option<Work
     }
     let logging = format!("-Xlog:gc,gc+phases:file={}::filecount=0", log.display());
     let mut command = Command::new(java);
-    command.args(["-Xmx96m", &flag, &logging, "-cp"]).arg(classes).arg("gc");
+    command.args(["-Xmx96m", &flag, &logging]);
+    if collector == "Z" {
+        // Or it collects when it has nothing else to do, after we have looked.
+        command.arg("-XX:-ZProactive");
+    }
+    command.arg("-cp").arg(classes).arg("gc");
     Some(Worker::start(&mut command))
 }
 
