@@ -193,22 +193,22 @@ pub struct LatencyArgs {
     #[arg(long)]
     pub each: bool,
     /// Only connections by IPv4
-    #[arg(short = '4', conflicts_with = "ipv6")]
+    #[arg(short = '4', conflicts_with = "ipv6", help_heading = "Connections")]
     pub ipv4: bool,
     /// Only connections by IPv6
-    #[arg(short = '6')]
+    #[arg(short = '6', help_heading = "Connections")]
     pub ipv6: bool,
     /// Only connections whose own end has this address
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Connections")]
     pub local_address: Option<IpAddr>,
     /// Only connections whose own end has this port
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", help_heading = "Connections")]
     pub local_port: Option<u16>,
     /// Only connections whose other end has this address
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Connections")]
     pub remote_address: Option<IpAddr>,
     /// Only connections whose other end has this port
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", help_heading = "Connections")]
     pub remote_port: Option<u16>,
     /// As JSON: an object on a line for each interval, with every histogram
     #[arg(long)]
