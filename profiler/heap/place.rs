@@ -27,7 +27,7 @@ pub struct Place {
 
 /// Where to probe the function that is `code`, at `address`: its start, if there is no better place.
 pub fn choose(code: &[u8], address: u64) -> Place {
-    let start = Place { offset: 0, emulated: false };
+    let mut start = Place { offset: 0, emulated: false };
     let targets: Vec<u64> = targets(code, address).collect();
     let mut info = InstructionInfoFactory::new();
     for instruction in decode(code, address).take(LOOKED_AT) {
@@ -40,6 +40,10 @@ pub fn choose(code: &[u8], address: u64) -> Place {
         }
         if is_emulated(&instruction) {
             return Place { offset, emulated: true };
+        }
+        // Linux 6.18 puts a call in place of such a nop, to a page that a fork does not copy.
+        if start.offset == offset && instruction.len() == 5 && is_nop(&instruction) {
+            start.offset += 5;
         }
         if !is_harmless(&instruction, &mut info) {
             return start;
@@ -98,6 +102,10 @@ fn is_emulated(instruction: &Instruction) -> bool {
     kind && !instruction.has_rep_prefix() && !instruction.has_repne_prefix()
 }
 
+fn is_nop(instruction: &Instruction) -> bool {
+    matches!(instruction.code(), Code::Nop_rm16 | Code::Nop_rm32 | Code::Nop_rm64)
+}
+
 /// True if arguments and stack are the same after it, and the next instruction comes next.
 fn is_harmless(instruction: &Instruction, info: &mut InstructionInfoFactory) -> bool {
     const KEPT: [Register; 5] =
@@ -134,6 +142,8 @@ mod tests {
         assert_eq!(place(&[0x48, 0x89, 0xf7, 0x55, 0xc3]), (0, false));
         // xor %eax,%eax; push %rbx; jmp to the push, which would be counted again
         assert_eq!(place(&[0x31, 0xc0, 0x53, 0xeb, 0xfd]), (0, false));
+        // nopl 0(%rax,%rax,1); sub $8,%rsp: not at the nop
+        assert_eq!(place(&[0x0f, 0x1f, 0x44, 0, 0, 0x48, 0x83, 0xec, 8, 0xc3]), (5, false));
         assert_eq!(place(&[]), (0, false));
         assert_eq!(place(&[0xff; 20]), (0, false));
     }

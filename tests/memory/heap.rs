@@ -137,7 +137,9 @@ fn within_a_budget_sums_are_estimates() {
     // Two functions that allocate all the time, one three times as much as the other.
     let mut program = Told::start(Command::new(program).arg("6"));
     let pid = program.id().to_string();
-    let recorder = Recorder::start(&["-s", "heap", "--max-overhead", "5%", "-p", &pid]);
+    // Some thousand samples, so that the ratio is not left to luck.
+    let words = ["-s", "heap", "--rate", "8KiB", "--max-overhead", "5%", "-p", &pid];
+    let recorder = Recorder::start(&words);
     recorder.wait_until_probing("libc.so.6");
     program.go_on();
     let (used, allocated) = program.wait_for_numbers();
