@@ -133,8 +133,10 @@ static __always_inline void send_place(struct place *place, __u64 size)
 	/* Else clang checks one copy of it, and passes on another that the verifier knows less of.
 	 */
 	barrier_var(size);
-	if (size <= RECORD_MAX)
+	if (size <= RECORD_MAX) {
+		barrier_var(size);
 		send(place->record, size);
+	}
 	leave(place);
 }
 

@@ -57,6 +57,7 @@ int BPF_PROG(exec_done, struct task_struct *task, int old_pid, struct linux_binp
 	__u64 at = sizeof(struct exec);
 	struct place *place;
 	struct exec *exec;
+	__u64 got;
 	long length;
 
 	if (!succeeded_too || !current_is_target())
@@ -68,14 +69,19 @@ int BPF_PROG(exec_done, struct task_struct *task, int old_pid, struct linux_binp
 	describe_exec(exec, 0);
 	length = bpf_probe_read_kernel_str(place->record + at, PATH_MAX,
 					   BPF_CORE_READ(bprm, filename));
-	if (length > 0 && length <= PATH_MAX) {
-		exec->file_bytes = length;
-		at += length;
-	}
+	got = length > 0 ? length : 0;
+	/* Between barriers, or clang checks one copy of it and uses another. */
+	barrier_var(got);
+	if (got > PATH_MAX)
+		got = 0;
+	barrier_var(got);
+	exec->file_bytes = got;
+	at += got;
 	if (bytes > ARGS_MAX) {
 		exec->args_more = bytes - ARGS_MAX;
 		bytes = ARGS_MAX;
 	}
+	barrier_var(bytes);
 	if (bpf_probe_read_user(place->record + at, bytes, (void *)start)) {
 		exec->args_more = bytes;
 		bytes = 0;

@@ -133,11 +133,13 @@ static __always_inline void count_untold(void)
 
 static __always_inline void count(struct histogram *histogram, __u64 ns)
 {
-	__u32 bucket = bucket_of(ns);
-	__u64 seen = histogram->max;
+	__u64 bucket = bucket_of(ns), seen = histogram->max;
 
-	if (bucket >= BUCKETS) /* for the verifier */
+	/* For the verifier; between barriers, or clang checks one copy of it and uses another. */
+	barrier_var(bucket);
+	if (bucket >= BUCKETS)
 		return;
+	barrier_var(bucket);
 	__sync_fetch_and_add(&histogram->counts[bucket], 1);
 	__sync_fetch_and_add(&histogram->sum, ns);
 	/* Other CPUs may count the same key: as many tries as there may be of them in practice. */

@@ -227,13 +227,18 @@ static __always_inline bool announce(struct stack *stack, struct counters *count
 {
 	__u32 slot = stack->fingerprint.low >> 32 & (SEEN_SLOTS - 1);
 	struct fingerprint *known = bpf_map_lookup_elem(&seen, &slot);
-	__u32 bytes = STACK_HEADER + stack->depth * sizeof(__u64);
+	__u64 bytes = STACK_HEADER + stack->depth * sizeof(__u64);
 
-	if (!known || bytes > sizeof(*stack))
+	if (!known)
 		return false;
 	if (known->low == stack->fingerprint.low && known->high == stack->fingerprint.high)
 		return true;
 	stack->kind = RECORD_STACK;
+	/* Between barriers, or clang checks one copy of it and uses another. */
+	barrier_var(bytes);
+	if (bytes > sizeof(*stack))
+		return false;
+	barrier_var(bytes);
 	if (bpf_ringbuf_output(&records, stack, bytes, wakeup())) {
 		__sync_fetch_and_add(&counters->stacks_lost, 1);
 		return false;

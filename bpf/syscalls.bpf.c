@@ -276,8 +276,10 @@ static __always_inline void send_held(struct flight *flight, __u64 start, long r
 	call->result = result;
 	size = held->size;
 	barrier_var(size);
-	if (size && size <= HELD_MAX)
+	if (size && size <= HELD_MAX) {
+		barrier_var(size);
 		send(held->record, size);
+	}
 	held->size = 0;
 	bpf_task_storage_delete(&helds, task);
 }
