@@ -25,7 +25,8 @@ fn its_leaks_are_found_by_their_functions() {
     let shop = Workshop::new();
     let (recorded, _) = record_command(&["--rate", "64KiB"], &shop.build("leaks", "leaks", &FLAGS));
     let report = recorded.report(&["--type", "alloc_space"]);
-    report.assert_whole();
+    // Its tables are made while it runs its first moments.
+    report.assert_complete(0.9);
     assert!(is_preloaded(&report));
     let rate = 65536.0;
     for (function, bytes, size) in
