@@ -121,6 +121,15 @@ impl Recorder {
         Recorded { file: self.folder.path("out"), _folder: self.folder }
     }
 
+    /// Waits until it has ended by itself; none if it had nothing to record, or nobody: processes
+    /// that were named may have ended meanwhile.
+    pub fn wait_for_any(mut self) -> Option<Recorded> {
+        let status = self.child.wait().unwrap();
+        let empty = ["no samples", "no process"].iter().any(|what| self.log().contains(what));
+        assert!(status.success() || empty, "{status}: {}", self.log());
+        (!empty).then(|| Recorded { file: self.folder.path("out"), _folder: self.folder })
+    }
+
     /// Ends it, as Ctrl-C does.
     pub fn end(self) -> Recorded {
         self.signal(Signal::SIGINT);
