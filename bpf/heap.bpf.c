@@ -54,6 +54,16 @@ struct {
 } calls SEC(".maps");
 
 extern bool bpf_session_is_return(void) __ksym __weak;
+/* It takes the context since 7.0; what follows the underscores is no part of its name. */
+extern bool bpf_session_is_return___7_0(void *ctx) __ksym __weak;
+
+/* True at the return of a function, in a program that runs at both its ends. */
+static __always_inline bool is_return(void *ctx)
+{
+	if (bpf_ksym_exists(bpf_session_is_return___7_0))
+		return bpf_session_is_return___7_0(ctx);
+	return bpf_session_is_return();
+}
 
 #define ALLOCATORS_MAX 4
 
@@ -255,7 +265,7 @@ static __always_inline int leave(struct pt_regs *ctx)
 SEC("uprobe.session")
 int heap_call(struct pt_regs *ctx)
 {
-	if (bpf_session_is_return())
+	if (is_return(ctx))
 		return leave(ctx);
 	return enter(ctx, bpf_get_attach_cookie(ctx)) ? 0 : 1;
 }
