@@ -131,17 +131,19 @@ const volatile __u32 source = 0;
 /* Key of the fingerprints, so that no program can aim at a collision. */
 const volatile __u64 fingerprint_key[2] = {1, 2};
 
-/* How user space is woken, and what it may still be sent; set anew whenever it has read. */
-struct waking {
-	__u64 snapshots_left;
-	__u64 woken; /* ns, CLOCK_MONOTONIC: when it was last woken for a process */
+/* Entries of `waking`. */
+enum {
+	SNAPSHOTS_LEFT, /* how many may still be sent; user space sets it anew whenever it has read
+			 */
+	WOKEN,          /* ns, CLOCK_MONOTONIC: when user space was last woken for a process */
+	WAKING,
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, WAKING);
 	__type(key, __u32);
-	__type(value, struct waking);
+	__type(value, __u64);
 } waking SEC(".maps");
 
 /* Bytes waiting in the ring buffer from which on user space is woken. */
@@ -285,13 +287,12 @@ static __always_inline bool kernel_stack(void *ctx, struct stack *stack, struct 
  */
 static __always_inline __u64 wakeup_soon(void)
 {
-	__u32 zero = 0;
-	struct waking *state = bpf_map_lookup_elem(&waking, &zero);
-	__u64 now = bpf_ktime_get_ns();
+	__u32 key = WOKEN;
+	__u64 *woken = bpf_map_lookup_elem(&waking, &key), now = bpf_ktime_get_ns();
 
-	if (!state || now - state->woken < wakeup_pause)
+	if (!woken || now - *woken < wakeup_pause)
 		return wakeup();
-	state->woken = now;
+	*woken = now;
 	return BPF_RB_FORCE_WAKEUP;
 }
 
@@ -362,20 +363,20 @@ static __always_inline bool send_pages(const struct unwind *unwind, const struct
 static __always_inline bool send_snapshot(const struct unwind *unwind, const struct sample *sample)
 {
 	__u64 start = (unwind->registers[REGISTER_SP] - RED_ZONE) & ~4095ULL, wakeup;
-	__u32 zero = 0, pages;
-	struct waking *state = bpf_map_lookup_elem(&waking, &zero);
+	__u32 key = SNAPSHOTS_LEFT, pages;
+	__u64 *left = bpf_map_lookup_elem(&waking, &key);
 
-	if (!state || !state->snapshots_left)
+	if (!left || !*left)
 		return false;
 	/* As a sample of a new process does, but in time for there to be room for the next. */
-	wakeup = state->snapshots_left < SNAPSHOTS_FEW ? BPF_RB_FORCE_WAKEUP : wakeup_soon();
+	wakeup = *left < SNAPSHOTS_FEW ? BPF_RB_FORCE_WAKEUP : wakeup_soon();
 	pages = stack_pages(start);
 	if ((pages > SNAPSHOT_PAGES_MIDDLE &&
 	     send_pages(unwind, sample, start, pages, SNAPSHOT_PAGES, wakeup)) ||
 	    (pages > SNAPSHOT_PAGES_SMALL &&
 	     send_pages(unwind, sample, start, pages, SNAPSHOT_PAGES_MIDDLE, wakeup)) ||
 	    send_pages(unwind, sample, start, pages, SNAPSHOT_PAGES_SMALL, wakeup)) {
-		state->snapshots_left--;
+		(*left)--;
 		return true;
 	}
 	return false;

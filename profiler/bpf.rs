@@ -151,8 +151,6 @@ unsafe impl Plain for symbols {}
 // SAFETY: as above.
 unsafe impl Plain for counters {}
 // SAFETY: as above.
-unsafe impl Plain for base::types::waking {}
-// SAFETY: as above.
 unsafe impl Plain for free_record {}
 // SAFETY: as above.
 unsafe impl Plain for allocator_code {}

@@ -197,7 +197,8 @@ impl Session {
     /// # Errors
     /// The kernel refuses something.
     pub fn wait(&mut self, others: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
-        let pause = if self.woken { self.base.wakeup_pause() } else { self.plan.poll };
+        let pause = self.base.wakeup_pause();
+        let pause = if self.woken && !pause.is_zero() { pause } else { self.plan.poll };
         let rests = self.streams.iter().filter_map(|stream| stream.rests()).min();
         let timeout = timeout.min(self.plan.poll).min(pause).min(self.until_commit());
         let timeout = timeout.min(rests.unwrap_or(timeout));
@@ -210,7 +211,8 @@ impl Session {
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         match nix::poll::poll(&mut fds, PollTimeout::from(timeout)) {
-            Ok(ready) => self.woken = ready > 0,
+            // The first is the base's.
+            Ok(_) => self.woken = fds.first().is_some_and(|fd| fd.any() == Some(true)),
             Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error).context("cannot wait for samples"),
         }

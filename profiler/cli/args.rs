@@ -14,7 +14,7 @@ use crate::{
     target::{Cgroup, Target},
 };
 
-/// Shows where a Linux machine's CPU time goes: from a running process to a flame graph.
+/// Shows where a Linux machine's time and memory go: from a running process to a flame graph.
 #[derive(Parser)]
 #[command(name = "rprof", version, about, max_term_width = 100)]
 pub struct Args {
@@ -60,7 +60,7 @@ pub enum Command {
 
 #[derive(Group)]
 pub struct RecordArgs {
-    /// What to measure: cpu, heap
+    /// What to measure: cpu, heap, faults, kmem
     #[arg(short, long, default_value = "cpu", value_name = "SOURCE", value_delimiter = ',')]
     pub source: Vec<String>,
     /// Samples a second on each CPU

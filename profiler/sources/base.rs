@@ -38,6 +38,9 @@ const SHARED: [&str; 11] = [
     "unwind_processes",
 ];
 
+/// Key of what may still be sent, in `waking` of `bpf/stacks.bpf.h`.
+const SNAPSHOTS_LEFT: [u8; 4] = 0u32.to_ne_bytes();
+
 /// Bytes that a ring buffer has where none is needed: one page, the least that there is.
 const NO_RING: u32 = 4096;
 
@@ -245,12 +248,10 @@ impl Base {
     }
 
     fn allow_snapshots(&self) -> Result<()> {
-        // When it last woke us is only lost for a moment: it wakes us once more.
-        let allowed = base::types::waking { snapshots_left: load::SNAPSHOTS, ..Default::default() };
         self.skel
             .maps
             .waking
-            .update(&0u32.to_ne_bytes(), bpf::bytes(&allowed), MapFlags::ANY)
+            .update(&SNAPSHOTS_LEFT, &load::SNAPSHOTS.to_ne_bytes(), MapFlags::ANY)
             .context("cannot write to a map")
     }
 }

@@ -48,6 +48,9 @@ impl Stacks for Faults {
         load::configure!(rodata, options);
         load::number!(rodata, options, base, number);
         rodata.period = period as u32;
+        if period == 1 {
+            rodata.left_out = std::process::id();
+        }
         base.lend(open.open_object_mut())?;
         let skel = open.load().map_err(load::explain)?;
         Ok(Box::new(Faulting { number, period, cpus: PerCpu::default(), skel }))

@@ -220,6 +220,11 @@ pub fn ring_bytes(records_a_second: u64) -> u32 {
 /// Why a BPF object could not be loaded, and the way out.
 pub fn explain(error: libbpf_rs::Error) -> anyhow::Error {
     let reason = match error.kind() {
+        // The verifier says no in the same word.
+        libbpf_rs::ErrorKind::PermissionDenied if crate::doctor::check_recording().is_ok() => {
+            "the verifier of this kernel refused rprof's BPF program, which loads on others: please \
+             report it, with `uname -r` and what -vvv prints"
+        }
         libbpf_rs::ErrorKind::PermissionDenied => {
             "the kernel refused the BPF program: a capability is missing (CAP_BPF and CAP_PERFMON), \
              or kernel lockdown or a security module forbids BPF; `rprof doctor` tells which"
