@@ -1,6 +1,13 @@
 //! Source `gc`: collections of garbage, by the probes that runtimes carry.
 
-use std::{cell::RefCell, fs::File, mem::MaybeUninit, os::fd::BorrowedFd, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    fs::File,
+    mem::MaybeUninit,
+    os::fd::{AsRawFd, BorrowedFd},
+    rc::Rc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use libbpf_rs::{
@@ -125,8 +132,9 @@ impl Gauge for Collecting {
         for program in [&self.skel.progs.gc_exec, &self.skel.progs.gc_exit] {
             self.links.push(program.attach().context("cannot attach to a sched tracepoint")?);
         }
-        let mut found = self.look_at_all();
-        found.extend(self.runtimes.installed());
+        // First what is installed: a file found in a process is out of reach once that has ended.
+        let mut found = self.runtimes.installed();
+        found.extend(self.look_at_all());
         self.probe(found);
         if self.probed == 0 {
             self.notes.push("no program with probes of its collector runs yet".into());
@@ -195,11 +203,11 @@ impl Collecting {
     /// Sets the probes of files that are new.
     fn probe(&mut self, found: Vec<Found>) {
         for file in found {
-            if File::open(&file.open).is_err() {
+            let Ok(open) = File::open(&file.open) else {
                 self.runtimes.forget(&file);
                 continue;
-            }
-            match self.attach(&file) {
+            };
+            match self.attach(&file, &open) {
                 Ok(mut links) => {
                     self.links.append(&mut links);
                     self.probed += 1;
@@ -213,13 +221,15 @@ impl Collecting {
         }
     }
 
-    fn attach(&mut self, file: &Found) -> libbpf_rs::Result<Vec<Link>> {
+    /// Sets the probes of a file, through its descriptor: its process may end meanwhile.
+    fn attach(&mut self, file: &Found, open: &File) -> libbpf_rs::Result<Vec<Link>> {
+        let path = format!("/proc/self/fd/{}", open.as_raw_fd());
         let mut links = Vec::new();
         for (probe, name) in file.runtime.probes {
             let mut programs = self.skel.object_mut().progs_mut();
             let Some(program) = programs.find(|program| program.name() == *name) else { continue };
             // -1: every process that has it mapped, also those to come.
-            links.push(program.attach_usdt(-1, &file.open, file.runtime.provider, probe)?);
+            links.push(program.attach_usdt(-1, &path, file.runtime.provider, probe)?);
         }
         Ok(links)
     }
