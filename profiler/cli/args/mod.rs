@@ -1,0 +1,97 @@
+//! Every word of the command line, a file for each command that has many. What is typed here means
+//! the same in each command, and becomes the types that the rest of the program knows: `Target` and
+//! `View`.
+
+mod agent;
+mod latency;
+mod parse;
+mod read;
+mod record;
+mod target;
+mod trace;
+mod view;
+mod web;
+
+use std::ffi::OsString;
+
+use clap::{Args as Group, Parser, Subcommand};
+
+pub use self::{
+    agent::AgentArgs,
+    latency::LatencyArgs,
+    parse::{parse_any_share, parse_size},
+    read::{DiffArgs, ExportArgs, FlamegraphArgs, ReportArgs},
+    record::RecordArgs,
+    target::TargetArgs,
+    trace::TraceArgs,
+    view::ViewArgs,
+    web::WebArgs,
+};
+
+/// What is read and written where no file is named.
+const DEFAULT_FILE: &str = "rprof.data";
+
+/// Shows where a Linux machine's time and memory go: from a running process to a flame graph.
+#[derive(Parser)]
+#[command(name = "rprof", version, about, max_term_width = 100)]
+pub struct Args {
+    /// Tell more of what is going on (-vv: even more)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Record until Ctrl-C, for a time, or while a command runs
+    Record(RecordArgs),
+    /// Print what happens, a line each: programs, files, signals, connections
+    Trace(TraceArgs),
+    /// Draw a flame graph: rprof flamegraph > out.svg
+    Flamegraph(FlamegraphArgs),
+    /// Print the hottest functions as a table
+    Report(ReportArgs),
+    /// Print what got more and what got less between two recordings, or two times of a store
+    Diff(DiffArgs),
+    /// Write pprof, folded stacks, speedscope, Firefox Profiler or JSON
+    Export(ExportArgs),
+    /// Measure how long something takes, and print it as histograms
+    Latency(LatencyArgs),
+    /// Record all the time, into a folder of days, within a budget
+    Agent(AgentArgs),
+    /// Show a recording, or the agent's store, in a browser
+    Web(WebArgs),
+    /// Tell what this machine allows, and how to get the rest
+    Doctor(DoctorArgs),
+    /// What becomes of the command that `record` starts: it stops, and goes on once told to
+    #[command(name = "start-when-told", hide = true)]
+    StartWhenTold {
+        /// For the command's environment: NAME=VALUE
+        #[arg(long)]
+        set: Vec<OsString>,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+#[derive(Group)]
+pub struct DoctorArgs {
+    /// Tell what these processes have mapped instead: how stacks and names come out of each file
+    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',')]
+    pub pids: Vec<u32>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+}
