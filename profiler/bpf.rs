@@ -45,7 +45,7 @@ pub use exec::types::{event, event_counters};
 
 /// What the kernel half of every source of kind `stacks` shares with us; see `bpf/stacks.bpf.h`.
 pub use base::types::{
-    counters, file, fingerprint, free_record, held_key, mapping, process, sample, symbols,
+    counters, file, fingerprint, free_record, held, held_key, mapping, process, sample, symbols,
 };
 /// Where the code of a process's allocators is; see `bpf/heap.bpf.c`.
 pub use heap::types::allocator_code;
@@ -156,6 +156,8 @@ unsafe impl Plain for free_record {}
 unsafe impl Plain for allocator_code {}
 // SAFETY: as above.
 unsafe impl Plain for held_key {}
+// SAFETY: as above.
+unsafe impl Plain for held {}
 // SAFETY: as above.
 unsafe impl Plain for heap::types::sampling {}
 // SAFETY: as above.

@@ -15,6 +15,7 @@ mod governor;
 mod object;
 mod place;
 mod preloaded;
+mod sweep;
 
 pub use announced::Listeners;
 pub use attach::{Attached, Programs, Who};
@@ -24,3 +25,4 @@ pub use governor::{Governor, Order};
 pub use object::{Probe, find};
 pub use place::Place;
 pub use preloaded::Preloaded;
+pub use sweep::Sweep;

@@ -15,7 +15,7 @@ use super::{Base, Options, Stacks, Stream, load, weights::Weights};
 use crate::{
     bpf::{self, heap},
     collector::{TaskEvent, TaskKind},
-    heap::{Attached, CpuTime, Governor, Listeners, Order, Preloaded, Programs, Who, pair},
+    heap::{Attached, CpuTime, Governor, Listeners, Order, Preloaded, Programs, Sweep, Who, pair},
     machine,
     model::{SourceInfo, Stats, ValueType},
     resolve::Held,
@@ -81,6 +81,7 @@ impl Stacks for Heap {
         base.lend(open.open_object_mut())?;
         let skel = open.load().map_err(load::explain)?;
         let code = MapHandle::try_from(&skel.maps.allocators)?;
+        let sweep = Sweep::new(MapHandle::try_from(&skel.maps.held)?);
         Ok(Box::new(Allocating {
             number,
             session,
@@ -96,6 +97,7 @@ impl Stacks for Heap {
             time: CpuTime::default(),
             targets: options.target.pids.iter().copied().collect(),
             weights: Weights::new(options.memory.heap_rate()),
+            sweep,
             skel,
         }))
     }
@@ -121,6 +123,7 @@ struct Allocating {
     /// Processes that are watched, where they are by pid.
     targets: HashSet<u32>,
     weights: Weights,
+    sweep: Sweep,
     skel: heap::HeapSkel<'static>,
 }
 
@@ -204,6 +207,9 @@ impl Stream for Allocating {
     fn follow(&mut self, events: &[TaskEvent]) -> Result<()> {
         let mut changed = HashSet::new();
         for event in events {
+            if matches!(event.kind, TaskKind::Exec | TaskKind::Exit) {
+                self.sweep.gone(event.pid, event.time);
+            }
             let watched = !self.options.target.is_by_pid() || self.targets.contains(&event.pid);
             match event.kind {
                 TaskKind::Exec | TaskKind::Map(_) if watched => {
@@ -226,7 +232,7 @@ impl Stream for Allocating {
         if self.on {
             changed.into_iter().for_each(|pid| self.probe(pid));
         }
-        Ok(())
+        self.sweep.tend(machine::monotonic_ns()).context("cannot read what memory is held")
     }
 
     fn count(&self, base: &Base, stats: &mut Stats) {

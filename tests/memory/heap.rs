@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::{
-    common::workload::{Workshop, require_root},
+    common::workload::{Workshop, require_root, wait_until},
     recorder::{Recorded, Recorder, Told},
 };
 
@@ -153,4 +153,28 @@ fn within_a_budget_sums_are_estimates() {
     assert!((0.4..2.5).contains(&share), "{share} of {allocated}");
     assert!(used > 0.0);
     program.end();
+}
+
+#[test]
+fn what_ended_processes_held_is_forgotten() {
+    if !require_root() {
+        return;
+    }
+    let shop = Workshop::new();
+    let program = shop.build("leaks", "leaks", &["-O1", "-g", "-fno-builtin"]);
+    let mut shell = Told::start(
+        Command::new("sh").arg("-c").arg("read line; \"$0\" 200; read line; exit 0").arg(program),
+    );
+    let pid = shell.id().to_string();
+    let recorder =
+        Recorder::start(&["-s", "heap", "--max-overhead", "0", "--rate", "4KiB", "-p", &pid]);
+    recorder.wait_until_probing("libc.so.6");
+    shell.go_on();
+    shell.go_on();
+    shell.wait_until_done();
+    wait_until("allocations that are held", || (recorder.held() > 1000).then_some(()));
+    shell.go_on();
+    wait_until("an empty map", || (recorder.held() < 100).then_some(()));
+    shell.end();
+    recorder.end();
 }

@@ -6,6 +6,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
+use libbpf_rs::{MapCore, MapHandle};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -104,6 +105,19 @@ impl Recorder {
             let links = links.filter(|link| link.to_string_lossy().contains("bpf_link"));
             (links.count() >= count).then_some(())
         });
+    }
+
+    /// Entries of its map of what is held.
+    pub fn held(&self) -> usize {
+        let folder = format!("/proc/{}/fdinfo", self.child.id());
+        let files = std::fs::read_dir(folder).unwrap().flatten();
+        let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+        let id = |text: String| {
+            text.lines().find_map(|line| line.strip_prefix("map_id:\t")?.parse().ok())
+        };
+        let mut maps = texts.filter_map(id).filter_map(|id| MapHandle::from_map_id(id).ok());
+        let held = maps.find(|map| map.name() == "held").unwrap();
+        held.keys().count()
     }
 
     pub fn log(&self) -> String {
