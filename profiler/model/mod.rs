@@ -10,6 +10,7 @@ mod event;
 mod histogram;
 mod info;
 mod label;
+mod lane;
 mod moment;
 mod names;
 mod profile;
@@ -23,6 +24,7 @@ pub use event::{CallTotals, Event, Field, Value};
 pub use histogram::{BUCKETS, Bucket, Histogram, Interval, Key, Series};
 pub use info::{Info, Overhead, SourceInfo, Stats, UnwindTables, ValueType};
 pub use label::{Label, UID_UNKNOWN, container, unit};
+pub use lane::{LaneInfo, LaneKind, LaneStats, Mark, Slice};
 pub use moment::{Moment, parse_span};
 pub use names::{Name, NameKind};
 pub use profile::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::model::{Info, Label, SourceInfo, Stats, Tables, ValueType};
+use crate::model::{Info, Label, LaneInfo, SourceInfo, Stats, Tables, ValueType};
 
 /// ns in a ms, the unit of all times in answers.
 pub const MS: f64 = 1e6;
@@ -34,6 +34,8 @@ pub struct Summary {
     pub sources: Vec<Source>,
     /// What samples can be grouped by and narrowed to.
     pub labels: Vec<&'static str>,
+    /// What was measured besides stacks.
+    pub lanes: Vec<LaneInfo>,
     /// What is wrong with it, in words.
     pub remarks: Vec<String>,
     /// The time of the recording that it can be compared with, if there is one.
@@ -97,6 +99,7 @@ pub fn summary(info: &Info, sources: &[SourceInfo], live: bool, remarks: &[Strin
         live,
         sources: sources.iter().map(source).collect(),
         labels: Label::ALL.iter().map(|label| label.word()).collect(),
+        lanes: Vec::new(),
         remarks: remarks.to_vec(),
         base: None,
     }

@@ -30,6 +30,7 @@
  * @property {number} end
  * @property {boolean} live true while it grows
  * @property {Source[]} sources
+ * @property {{name: string, kind: string, unit: string, by: string[]}[]} [lanes] what there is besides stacks
  * @property {string[]} labels what stacks can be grouped and filtered by
  * @property {string[]} remarks
  * @property {{start: number, end: number} | null} [base] the other recording
@@ -54,19 +55,75 @@
 /** @typedef {{name: string, total: number, values: number[]}} Series */
 
 /**
- * Another source below the time line. Stacks have `values`, latency `p50` and `p99`, events `marks`.
+ * Another source below the time line. Stacks have `values`, latency `count`, quantiles and `max`, events
+ * `count` and `marks`. Two lanes may have the same source and different kinds.
  * @typedef {object} Lane
  * @property {string} source
- * @property {string} kind
+ * @property {string} kind stacks, latency or events
+ * @property {string} [type] type of the values, of stacks
  * @property {string} [unit]
  * @property {boolean} [in_use] true if the values are levels
  * @property {number[]} [values]
+ * @property {number[]} [count] how many there were
  * @property {(number | null)[]} [p50]
+ * @property {(number | null)[]} [p90]
  * @property {(number | null)[]} [p99]
+ * @property {(number | null)[]} [max]
+ * @property {{count: number, p50: number, p90: number, p99: number, max: number} | null} [all]
+ * @property {boolean} [filtered] false if it is of all processes though the view is not
  * @property {Mark[]} [marks]
+ * @property {number} [more] marks that are not listed
  */
 
-/** @typedef {{time: number, kind: string, text: string, end?: number}} Mark */
+/**
+ * Something that happened.
+ * @typedef {object} Mark
+ * @property {number} time
+ * @property {number} [end] of what lasts
+ * @property {string} kind exec, exit, killed, oom, gc or a source; start, stop, rate or gap
+ * @property {string} text
+ * @property {string} [source] none for what happened to the recording itself
+ * @property {number} [pid]
+ * @property {number} [tid]
+ * @property {string} [process] value of the label of this name
+ * @property {string} [level] info, or error for what killed or failed
+ * @property {Record<string, unknown>} [fields]
+ */
+
+/**
+ * Marks of a time: the answer of /api/marks.
+ * @typedef {object} Marks
+ * @property {Mark[]} marks by time
+ * @property {number} count of all that match
+ * @property {number} more not listed
+ * @property {number} left_out not recorded, for being too many in a second
+ */
+
+/**
+ * A program that a process ran.
+ * @typedef {object} Run
+ * @property {number} pid
+ * @property {number | null} ppid
+ * @property {string} process value of the label of this name
+ * @property {string} comm
+ * @property {string} cmdline empty if not known
+ * @property {string} file empty if not known
+ * @property {number | null} uid
+ * @property {number} start
+ * @property {number | null} end null while it runs
+ * @property {boolean} known false if its exec is not in the recording
+ * @property {number | null} code
+ * @property {string | null} signal
+ * @property {number | null} cpu ns, of the whole process
+ */
+
+/**
+ * Which commands ran when: the answer of /api/processes.
+ * @typedef {object} Processes
+ * @property {Run[]} processes the longest first
+ * @property {number} count
+ * @property {number} more
+ */
 
 /**
  * Values by time: the answer of /api/timeline.
