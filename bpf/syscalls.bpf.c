@@ -275,10 +275,13 @@ static __always_inline void send_held(struct flight *flight, __u64 start, long r
 	call->duration = now - start;
 	call->result = result;
 	size = held->size;
-	barrier_var(size);
-	if (size && size <= HELD_MAX) {
+	if (size) {
+		/* Else clang makes one test of two, by a copy that the verifier knows less of. */
 		barrier_var(size);
-		send(held->record, size);
+		if (size <= HELD_MAX) {
+			barrier_var(size);
+			send(held->record, size);
+		}
 	}
 	held->size = 0;
 	bpf_task_storage_delete(&helds, task);
