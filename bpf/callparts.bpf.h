@@ -66,8 +66,10 @@ struct call {
 	__u64 duration;
 	__s64 result;
 	__u64 args[ARGS];
+	__u64 start; /* ns, CLOCK_MONOTONIC */
 	__u32 number;
-	__u32 is_final;
+	__u16 is_final;
+	__u16 has_stack; /* sent beside it */
 	struct part parts[ARGS];
 };
 

@@ -37,7 +37,7 @@ struct event_counters counters SEC(".data.counters") = {};
 
 /* Bytes waiting in the ring buffer from which on user space is woken; until then it looks by
  * itself, every few ms. */
-const volatile __u64 wakeup_bytes = 1 << 20;
+const volatile __u64 events_wakeup_bytes = 1 << 20;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -119,7 +119,7 @@ static __always_inline void describe(struct event *event, __u32 kind)
 static __always_inline void send(void *record, __u64 size)
 {
 	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
-	__u64 wakeup = waiting >= wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	__u64 wakeup = waiting >= events_wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 
 	if (bpf_ringbuf_output(&events, record, size, wakeup))
 		__sync_fetch_and_add(&counters.lost, 1);

@@ -5,10 +5,12 @@
  * arguments of a call is its recipe, which user space makes from the kernel's own table of them;
  * those that need more than numbers are read by programs that the recipe leads to, by tail call.
  */
+#define STACK_SLOTS 4
 #include "kernel.h"
 #include "buckets.bpf.h"
 #include "callparts.bpf.h"
 #include "calltable.bpf.h"
+#include "stacks.bpf.h"
 #include <bpf/bpf_tracing.h>
 
 /* A call that has not returned. */
@@ -28,20 +30,20 @@ struct {
 } flights SEC(".maps");
 
 /* The record of a call that was read at its entry. */
-struct held {
+struct kept {
 	__u64 size;
 	char record[HELD_MAX];
 };
 
 /* Else clang 14 leaves only a forward declaration of it, and task storage needs its type. */
-struct held unused_held SEC(".data.types");
+struct kept unused_kept SEC(".data.types");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct held);
-} helds SEC(".maps");
+	__type(value, struct kept);
+} kepts SEC(".maps");
 
 const volatile bool failed_only = false;
 /* Calls that took less are left out, ns. */
@@ -146,6 +148,28 @@ int decode_data(__u64 *ctx)
 	return 0;
 }
 
+/* Who called is wanted too. */
+const volatile bool with_stacks = false;
+
+/*
+ * Sends the user stack of the current task, which is at the call that began then: that is the
+ * weight that it is found again by. False if it is lost. A global function, verified by itself.
+ */
+__noinline int take_stack(__u64 start)
+{
+	struct sample sample = {.count = 1, .weight = start};
+	bool sent;
+	__u32 slot;
+
+	if (!begin_sample(&sample))
+		return 0;
+	slot = take_slot();
+	if (slot >= STACK_SLOTS)
+		return 0;
+	sent = send_sample(NULL, &sample, slot, false);
+	return give_slot(slot) && sent;
+}
+
 static __always_inline struct place *begin_record(struct flight *flight, struct recipe *recipe,
 						  struct pt_regs *regs)
 {
@@ -156,8 +180,10 @@ static __always_inline struct place *begin_record(struct flight *flight, struct 
 		return NULL;
 	call = (void *)place->record;
 	describe(&call->event, 0);
+	call->start = flight->start;
 	call->duration = call->event.time - flight->start;
 	call->number = flight->number;
+	call->has_stack = with_stacks && take_stack(flight->start);
 	call->is_final = recipe->is_final;
 	call->args[0] = regs->di;
 	call->args[1] = regs->si;
@@ -175,7 +201,7 @@ static __always_inline struct place *begin_record(struct flight *flight, struct 
 static __always_inline void hold(struct place *place, struct flight *flight)
 {
 	struct call *call = (void *)place->record;
-	struct held *held;
+	struct kept *kept;
 	__u64 size = flight->size;
 	__u32 number = flight->place;
 
@@ -189,11 +215,11 @@ static __always_inline void hold(struct place *place, struct flight *flight)
 		size = read_strings(number, size, call->args[i]);
 		call->parts[i].bytes = size - from;
 	}
-	held = bpf_task_storage_get(&helds, bpf_get_current_task_btf(), NULL,
+	kept = bpf_task_storage_get(&kepts, bpf_get_current_task_btf(), NULL,
 				    BPF_LOCAL_STORAGE_GET_F_CREATE);
 	barrier_var(size);
-	if (held && size <= HELD_MAX && !bpf_probe_read_kernel(held->record, size, place->record))
-		held->size = size;
+	if (kept && size <= HELD_MAX && !bpf_probe_read_kernel(kept->record, size, place->record))
+		kept->size = size;
 }
 
 static __always_inline bool only_by_pid(void)
@@ -263,28 +289,28 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 static __always_inline void send_held(struct flight *flight, __u64 start, long result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct held *held = bpf_task_storage_get(&helds, task, NULL, 0);
+	struct kept *kept = bpf_task_storage_get(&kepts, task, NULL, 0);
 	__u64 now = bpf_ktime_get_ns();
 	struct call *call;
 	__u64 size;
 
-	if (!held)
+	if (!kept)
 		return;
-	call = (void *)held->record;
+	call = (void *)kept->record;
 	call->event.time = now;
 	call->duration = now - start;
 	call->result = result;
-	size = held->size;
+	size = kept->size;
 	if (size) {
 		/* Else clang makes one test of two, by a copy that the verifier knows less of. */
 		barrier_var(size);
 		if (size <= HELD_MAX) {
 			barrier_var(size);
-			send(held->record, size);
+			send(kept->record, size);
 		}
 	}
-	held->size = 0;
-	bpf_task_storage_delete(&helds, task);
+	kept->size = 0;
+	bpf_task_storage_delete(&kepts, task);
 }
 
 SEC("tp_btf/sys_exit")

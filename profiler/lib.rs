@@ -40,6 +40,8 @@ pub mod heap;
 
 pub mod session;
 
+pub mod callers;
+
 pub mod agent;
 
 pub mod doctor;

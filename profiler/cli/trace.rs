@@ -19,6 +19,7 @@ use super::{
     signals::Signals,
 };
 use crate::{
+    callers::{self, Caller, Callers, STACKS_A_SECOND},
     collector::EventRings,
     doctor, machine,
     model::CallTotals,
@@ -91,6 +92,7 @@ fn choose(args: &TraceArgs) -> Result<Vec<&'static dyn Events>> {
     for (given, option, source) in [
         (args.with_failed, "--with-failed", "exec"),
         (!args.calls.is_empty(), "-e", "syscalls"),
+        (args.stack, "--stack", "syscalls"),
         (!args.signals.is_empty(), "--signal", "signal"),
         (args.ipv4 || args.ipv6, "-4 or -6", "tcpstates"),
         (has_ports, "a port", "tcpstates"),
@@ -128,6 +130,7 @@ fn filters(args: &TraceArgs) -> Result<Filters> {
         local_ports: args.local_port.clone(),
         remote_ports: args.remote_port.clone(),
         file: args.file.clone(),
+        stacks: args.stack,
         ring_bytes: ring_bytes as u32,
     })
 }
@@ -137,6 +140,8 @@ struct Tracing {
     // Before the streams, so that they are gone first.
     rings: EventRings,
     streams: Vec<EventStream>,
+    /// Where stacks are wanted.
+    callers: Option<Callers>,
     base: Base,
     /// Events that were told to be lost, and when, ns since the start.
     told: (u64, u64),
@@ -144,7 +149,10 @@ struct Tracing {
 
 impl Tracing {
     fn open(chosen: &[&'static dyn Events], options: &Options, filters: &Filters) -> Result<Self> {
-        let base = Base::without_stacks(options)?;
+        let base = match filters.stacks {
+            true => Base::for_each(options, STACKS_A_SECOND)?,
+            false => Base::without_stacks(options)?,
+        };
         let mut rings = EventRings::default();
         let mut streams = Vec::new();
         for source in chosen {
@@ -152,7 +160,8 @@ impl Tracing {
             rings.add(&stream.ring()?)?;
             streams.push(stream);
         }
-        Ok(Self { rings, streams, base, told: (0, 0) })
+        let callers = if filters.stacks { Some(Callers::open(&base, options)?) } else { None };
+        Ok(Self { rings, streams, callers, base, told: (0, 0) })
     }
 
     /// The base first: a process is a target before any other program asks.
@@ -162,10 +171,18 @@ impl Tracing {
     }
 
     fn step(&mut self, signals: &Signals, most: Duration, printer: &mut Printer<'_>) -> Result<()> {
-        if !self.rings.read(&mut |source, record| printer.record(source, record))? {
+        let Self { rings, callers, .. } = self;
+        let more = rings.read(&mut |source, record| hand_on(callers, printer, source, record))?;
+        if let Some(callers) = &mut self.callers {
+            callers.step(&mut self.base, &mut |source, record, stack| {
+                printer.record(source, record, stack)
+            })?;
+        }
+        if !more {
             printer.flush()?;
-            let mut fds: Vec<PollFd<'_>> =
-                self.rings.wakeup_fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            let mut fds: Vec<PollFd<'_>> = (self.rings.wakeup_fds().chain(self.base.wakeup_fd()))
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+                .collect();
             fds.push(PollFd::new(signals.fd(), PollFlags::POLLIN));
             let wait = PollTimeout::try_from(most.min(POLL)).unwrap_or(PollTimeout::ZERO);
             let _ = poll(&mut fds, wait); // EINTR: a signal, which is looked for next
@@ -188,9 +205,27 @@ impl Tracing {
     fn finish(&mut self, printer: &mut Printer<'_>) -> Result<()> {
         self.streams.iter_mut().for_each(EventStream::stop);
         self.base.stop();
-        self.rings.finish(&mut |source, record| printer.record(source, record))?;
+        let Self { rings, callers, .. } = self;
+        rings.finish(&mut |source, record| hand_on(callers, printer, source, record))?;
+        if let Some(callers) = &mut self.callers {
+            callers.finish(&mut self.base, &mut |source, record, stack| {
+                printer.record(source, record, stack)
+            })?;
+        }
         printer.flush()
     }
+}
+
+/// An event goes to where its stack is waited for, if there are any.
+fn hand_on(
+    callers: &mut Option<Callers>,
+    printer: &mut Printer<'_>,
+    source: usize,
+    record: &[u8],
+) -> Result<()> {
+    let Some(callers) = callers else { return printer.record(source, record, None) };
+    callers.push(source, record, printer.stack_of(source, record));
+    Ok(())
 }
 
 /// What was counted of one source and command.
@@ -245,7 +280,11 @@ impl<'a> Printer<'a> {
         self.flush()
     }
 
-    fn record(&mut self, number: usize, record: &[u8]) -> Result<()> {
+    fn stack_of(&self, number: usize, record: &[u8]) -> Option<callers::Key> {
+        self.sources[number].0.stack_of(record)
+    }
+
+    fn record(&mut self, number: usize, record: &[u8], stack: Option<&[Caller<'_>]>) -> Result<()> {
         let (source, lines) = &self.sources[number];
         let Some(event) = source.decode(record) else {
             bail!("a record of {} bytes is none of {}'s", record.len(), source.name());
@@ -260,10 +299,13 @@ impl<'a> Printer<'a> {
         }
         self.line.clear();
         match self.args.json {
-            true => lines.json(&event, &self.clock, &mut self.line),
+            true => lines.json(&event, stack, &self.clock, &mut self.line),
             false => lines.columns(&event, &mut self.clock, &mut self.line),
         }
         self.line.push('\n');
+        if !self.args.json {
+            output::stack_lines(stack.unwrap_or_default(), &mut self.line);
+        }
         self.out.write_all(self.line.as_bytes()).context("cannot write events")
     }
 
@@ -296,6 +338,11 @@ impl<'a> Printer<'a> {
             say!(
                 "rprof: events were lost, since they came faster than they were read; try --buffer 64MB"
             );
+        }
+        if let Some(callers) = &tracing.callers
+            && let without @ 1.. = callers.lost(&tracing.base)
+        {
+            say!("rprof: {} events whose stack was lost or came too late", HumanCount(without));
         }
         let compat: u64 = counts.iter().map(|counts| counts.compat).sum();
         if compat > 0 {

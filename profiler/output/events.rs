@@ -15,6 +15,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::text::{is_hostile, quantity};
 use crate::{
+    callers::Caller,
     machine,
     model::{Event, Field, Value},
 };
@@ -110,8 +111,15 @@ impl Lines {
         line.truncate(line.trim_end_matches(' ').len());
     }
 
-    /// Appends an event as a JSON object, without the end of the line.
-    pub fn json(&self, event: &Event<'_>, clock: &WallClock, line: &mut String) {
+    /// Appends an event as a JSON object, without the end of the line; with the functions of its
+    /// stack if it has one, the innermost first.
+    pub fn json(
+        &self,
+        event: &Event<'_>,
+        stack: Option<&[Caller<'_>]>,
+        clock: &WallClock,
+        line: &mut String,
+    ) {
         let time = clock.unix_ns(event.time);
         let _ = write!(
             line,
@@ -131,7 +139,34 @@ impl Lines {
                 json_value(field.name, value, line);
             }
         }
-        line.push('}');
+        for (index, caller) in stack.unwrap_or_default().iter().enumerate() {
+            line.push_str(if index == 0 { ",\"stack\":[" } else { "," });
+            json_text(caller.name.as_bytes(), line);
+        }
+        line.push_str(match stack {
+            None => "}",
+            Some([]) => ",\"stack\":[]}",
+            Some(_) => "]}",
+        });
+    }
+}
+
+/// Appends the functions of a stack, a line each, the innermost first.
+pub fn stack_lines(stack: &[Caller<'_>], line: &mut String) {
+    for Caller { name, file } in stack {
+        let _ = match file.rsplit('/').next() {
+            None | Some("") => writeln!(line, "    {}", printable(name.as_bytes())),
+            // One without a name is called after its file.
+            Some(file) if name.starts_with('[') && name.trim_matches(['[', ']']) == file => {
+                writeln!(line, "    {}", printable(name.as_bytes()))
+            }
+            Some(file) => writeln!(
+                line,
+                "    {} ({})",
+                printable(name.as_bytes()),
+                printable(file.as_bytes())
+            ),
+        };
     }
 }
 
@@ -336,7 +371,12 @@ mod tests {
     #[test]
     fn an_object_has_all_fields() {
         let mut line = String::new();
-        Lines::new("open", FIELDS, false).json(&event(b"/t\xff", b"c\"t"), &clock(), &mut line);
+        Lines::new("open", FIELDS, false).json(
+            &event(b"/t\xff", b"c\"t"),
+            None,
+            &clock(),
+            &mut line,
+        );
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["event"], "open");
         assert_eq!(value["time"], 1_763_734_298.123_456_7);
@@ -354,7 +394,12 @@ mod tests {
         let text = printable(&hostile);
         assert_eq!(text, "a\\x1b[31m\\u{9b}31m\\n\\u{202e}\\\\ é漢\\xff\\x80");
         let mut line = String::new();
-        Lines::new("open", FIELDS, false).json(&event(&hostile, &hostile), &clock(), &mut line);
+        Lines::new("open", FIELDS, false).json(
+            &event(&hostile, &hostile),
+            None,
+            &clock(),
+            &mut line,
+        );
         assert!(!line.contains(is_hostile), "{line}");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["path"], String::from_utf8_lossy(&hostile).as_ref());

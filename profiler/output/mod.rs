@@ -33,7 +33,7 @@ mod text;
 mod example;
 
 pub use diff::{Change, Diff, diff};
-pub use events::{Lines, WallClock, printable};
+pub use events::{Lines, WallClock, printable, stack_lines};
 pub use flamegraph::Flamegraph;
 pub use histogram::{Bars, write_each, write_json};
 pub use report::{Report, ReportJson};

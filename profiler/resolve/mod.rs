@@ -220,6 +220,11 @@ impl Resolver {
         self.forget_ended();
     }
 
+    /// True if all frames that were sent to be named have the names that there are.
+    pub fn is_named(&self) -> bool {
+        self.builder.naming.is_idle()
+    }
+
     /// Waits for what samples still lack, tables and names, but not longer than `patience`; to be
     /// called at the end of a recording. `meanwhile` is done now and then, so that the kernel's
     /// buffers do not fill.

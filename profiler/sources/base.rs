@@ -41,6 +41,11 @@ const SHARED: [&str; 11] = [
 /// Key of what may still be sent, in `waking` of `bpf/stacks.bpf.h`.
 const SNAPSHOTS_LEFT: [u8; 4] = 0u32.to_ne_bytes();
 
+/// Snapshots between two looks where each sample is wanted whole, and bytes of a ring buffer for
+/// nearly all of them (most are of 16 KiB).
+const SNAPSHOTS_MANY: u64 = 2048;
+const SNAPSHOTS_RING: u32 = 1 << 25;
+
 /// Bytes that a ring buffer has where none is needed: one page, the least that there is.
 const NO_RING: u32 = 4096;
 
@@ -53,6 +58,8 @@ pub struct Base {
     skel: base::BaseSkel<'static>,
     wakeup_bytes: u64,
     wakeup_pause: Duration,
+    /// How many may be sent between two looks.
+    snapshots: u64,
     fingerprint_key: [u64; 2],
 }
 
@@ -62,7 +69,16 @@ impl Base {
     /// # Errors
     /// The kernel or our privileges do not allow it: says what is missing.
     pub fn open(options: &Options, samples_a_second: u64) -> Result<Self> {
-        Self::load(options, Some(load::ring_bytes(samples_a_second)))
+        Self::load(options, Some(load::ring_bytes(samples_a_second)), load::SNAPSHOTS)
+    }
+
+    /// As [`Base::open`], for samples that are each wanted whole: many more may be of processes whose
+    /// tables are not loaded yet.
+    ///
+    /// # Errors
+    /// As [`Base::open`].
+    pub fn for_each(options: &Options, samples_a_second: u64) -> Result<Self> {
+        Self::load(options, Some(load::ring_bytes(samples_a_second)), SNAPSHOTS_MANY)
     }
 
     /// Loads what is needed to know targets, for sources that take no stacks.
@@ -70,16 +86,19 @@ impl Base {
     /// # Errors
     /// As [`Base::open`].
     pub fn without_stacks(options: &Options) -> Result<Self> {
-        Self::load(options, None)
+        Self::load(options, None, 0)
     }
 
-    fn load(options: &Options, ring_bytes: Option<u32>) -> Result<Self> {
+    fn load(options: &Options, ring_bytes: Option<u32>, snapshots: u64) -> Result<Self> {
         // Once for each run of rprof: what borrows from it may then live as long as it needs.
         let storage = Box::leak(Box::new(MaybeUninit::uninit()));
         let mut open = base::BaseSkelBuilder::default().open(storage)?;
         let rodata = open.maps.rodata_data.as_deref_mut().context("base.bpf.c has no .rodata")?;
         rodata.filter_children = load::follows_children(options);
         open.maps.records.set_max_entries(ring_bytes.unwrap_or(NO_RING))?;
+        if snapshots == SNAPSHOTS_MANY {
+            open.maps.snapshots.set_max_entries(SNAPSHOTS_RING)?;
+        }
         if ring_bytes.is_none() {
             open.maps.snapshots.set_max_entries(NO_RING)?;
             open.maps.seen.set_max_entries(1)?;
@@ -106,6 +125,7 @@ impl Base {
             skel,
             wakeup_bytes: u64::from(ring_bytes.unwrap_or_default()) / 2,
             wakeup_pause: options.wakeup_pause,
+            snapshots,
             fingerprint_key: load::random_key(),
         })
     }
@@ -251,7 +271,7 @@ impl Base {
         self.skel
             .maps
             .waking
-            .update(&SNAPSHOTS_LEFT, &load::SNAPSHOTS.to_ne_bytes(), MapFlags::ANY)
+            .update(&SNAPSHOTS_LEFT, &self.snapshots.to_ne_bytes(), MapFlags::ANY)
             .context("cannot write to a map")
     }
 }

@@ -8,7 +8,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, Program, UprobeOpts, skel::Skel};
 
 use super::{Base, Options, paths::until_nul};
 use crate::{
-    bpf,
+    bpf, callers,
     model::{CallTotals, Event, Field, Value},
     target::COMM_BYTES,
 };
@@ -36,6 +36,11 @@ pub trait Events: Sync {
     /// They cannot be read.
     fn totals(&self, _stream: &EventStream) -> Result<Option<Vec<CallTotals>>> {
         Ok(None)
+    }
+
+    /// What a stack that was sent beside a record is found by, if one was; see [`Filters::stacks`].
+    fn stack_of(&self, _record: &[u8]) -> Option<callers::Key> {
+        None
     }
 
     /// The event of a record; none if it is not one that we know.
@@ -67,6 +72,8 @@ pub struct Filters {
     pub totals: bool,
     /// Bytes of data that are shown of a system call.
     pub data_bytes: u32,
+    /// User stacks too, where a source has them.
+    pub stacks: bool,
     /// Bytes of a ring buffer: a power of two, and of pages.
     pub ring_bytes: u32,
 }
@@ -187,7 +194,7 @@ macro_rules! open_events {
         let rodata = anyhow::Context::context(rodata, "the object has no .rodata")?;
         $crate::sources::load::configure!(rodata, $options);
         rodata.own_pid = std::process::id();
-        rodata.wakeup_bytes = u64::from($filters.ring_bytes) / 4;
+        rodata.events_wakeup_bytes = u64::from($filters.ring_bytes) / 4;
         $open.maps.events.set_max_entries($filters.ring_bytes)?;
         $set
         $base.lend($open.open_object_mut())?;

@@ -22,12 +22,14 @@ use self::{
 use super::{
     Base, Events, Filters, Options,
     events::{EventStream, event, open_events},
+    load,
 };
 use crate::{
     bpf::{
         self,
         syscalls::{SyscallsSkelBuilder, types::call},
     },
+    callers,
     model::{CallTotals, Event, Field, Value},
 };
 
@@ -82,6 +84,8 @@ impl Events for Syscalls {
                 rodata.least_time = filters.least_age.as_nanos() as u64;
                 rodata.totals_only = filters.totals;
                 rodata.data_bytes = filters.data_bytes;
+                rodata.with_stacks = filters.stacks;
+                load::number!(rodata, options, base, 0);
             }
         });
         let known = match KNOWN.get() {
@@ -113,6 +117,11 @@ impl Events for Syscalls {
             Value::Call(&named.name, args),
         ];
         event(record, values)
+    }
+
+    fn stack_of(&self, record: &[u8]) -> Option<callers::Key> {
+        let head = bpf::read::<call>(record)?;
+        (head.has_stack != 0).then_some((head.event.tid, head.start))
     }
 
     fn totals(&self, stream: &EventStream) -> Result<Option<Vec<CallTotals>>> {

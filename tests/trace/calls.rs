@@ -1,15 +1,15 @@
-//! `syscalls`: beside what a workload is known to do, and beside strace.
+//! `syscalls` beside what a workload is known to do.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs};
 
 use serde_json::{Value, json};
 
 use crate::{
     common::{
-        command::{has, rprof, run},
+        command::{rprof, run},
         workload::{Workshop, require_root},
     },
-    tracer::{Traced, text, trace},
+    tracer::{text, trace},
 };
 
 #[test]
@@ -130,156 +130,46 @@ fn totals_of_each_call() {
     assert!(table.starts_with("COUNT  FAILED"), "{table}");
 }
 
-/// A call with its result, without what differs from run to run.
-type Normal = (String, String);
-
-/// Calls of each process, in the order in which they began, by rprof.
-fn by_rprof(traced: &Traced) -> Vec<Vec<Normal>> {
-    let mut processes: Vec<(u64, Vec<Normal>)> = Vec::new();
-    for event in &traced.events {
-        let tid = event["tid"].as_u64().unwrap();
-        let call = event["call"].as_str().unwrap().to_owned();
-        let error = match (&event["error"], event["result"].as_i64()) {
-            (Value::String(error), _) => error.clone(),
-            (_, None) => "?".into(),
-            (_, Some(result)) => normal(result, &call),
-        };
-        let paths: Vec<&str> = ["filename", "pathname", "path", "oldname", "newname"]
-            .iter()
-            .filter_map(|name| event["args"][name].as_str())
-            .filter(|path| !path.starts_with("0x"))
-            .take(paths(&call))
-            .collect();
-        let call = (format!("{call} {}", paths.join(" ")), error);
-        match processes.iter_mut().find(|(other, _)| *other == tid) {
-            Some((_, calls)) => calls.push(call),
-            None => processes.push((tid, vec![call])),
-        }
-    }
-    processes.into_iter().map(|(_, calls)| calls).collect()
-}
-
-/// A result that is the same in each run: no address, no process.
-fn normal(result: i64, call: &str) -> String {
-    let differs = [
-        "clone",
-        "clone3",
-        "rt_sigreturn",
-        "vfork",
-        "wait4",
-        "getpid",
-        "gettid",
-        "getppid",
-        "set_tid_address",
-        "getpgrp",
-        "setsid",
-        "getpgid",
-    ];
-    match result {
-        1.. if ["brk", "mmap", "mremap"].contains(&call) => "address".into(),
-        1.. if differs.contains(&call) => "process".into(),
-        _ => result.to_string(),
-    }
-}
-
-/// How many paths a call begins with, of those that are compared.
-fn paths(call: &str) -> usize {
-    match call {
-        "rename" | "link" | "symlink" | "renameat" | "renameat2" | "linkat" => 2,
-        "open" | "openat" | "stat" | "lstat" | "newfstatat" | "access" | "execve" | "readlink"
-        | "readlinkat" | "unlink" | "unlinkat" | "mkdir" | "rmdir" | "chdir" | "statx"
-        | "faccessat" | "faccessat2" | "statfs" | "chmod" => 1,
-        _ => 0,
-    }
-}
-
-/// The same by `strace -f`, from its files of one for each thread.
-fn by_strace(folder: &Path) -> Vec<Vec<Normal>> {
-    let call =
-        regex::Regex::new(r#"^(\w+)\((.*)\) += (\?|0x[0-9a-f]+|-?\d+)(?: (E\w+|\?))?"#).unwrap();
-    let quoted = regex::Regex::new(r#""((?:[^"\\]|\\.)*)""#).unwrap();
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut processes = Vec::new();
-    for file in files {
-        let mut calls = Vec::new();
-        for line in fs::read_to_string(&file).unwrap().lines() {
-            let Some(parts) = call.captures(line) else { continue };
-            let (name, args) = (&parts[1], &parts[2]);
-            let result = match (parts.get(4), &parts[3]) {
-                (Some(error), _) if error.as_str().starts_with('E') => error.as_str().to_owned(),
-                (_, "?") => "?".into(),
-                (_, number) if number.starts_with("0x") => {
-                    normal(i64::from_str_radix(&number[2..], 16).unwrap(), name)
-                }
-                (_, number) => normal(number.parse().unwrap(), name),
-            };
-            let paths: Vec<String> = quoted
-                .captures_iter(args)
-                .take(paths(name))
-                .map(|path| path[1].to_owned())
-                .collect();
-            calls.push((format!("{name} {}", paths.join(" ")), result));
-        }
-        processes.push(calls);
-    }
-    // Process ids may have begun anew: what was started first begins with the exec.
-    processes.sort_by_key(|calls: &Vec<Normal>| !calls[0].0.starts_with("execve"));
-    processes
-}
-
 #[test]
-fn the_same_calls_as_strace_sees() {
-    if !require_root() || !has("strace") || !has("setarch") || !has("git") || !has("python3") {
+fn who_called_is_told() {
+    if !require_root() {
         return;
     }
     let shop = Workshop::new();
-    let repository = shop.path("repository");
-    let git = |words: &[&str]| {
-        let mut git = Command::new("git");
-        git.args(["-c", "user.name=a", "-c", "user.email=a@b", "-C", text(&repository)])
-            .args(words);
-        assert!(git.output().unwrap().status.success());
+    let program = shop.c("syscalls");
+    let traced = trace(&shop, &["syscalls", "--stack"], &[text(&program)]).whole();
+    assert!(!traced.err.contains("stack was lost"), "{}", traced.err);
+    let stack = |event: &Value| -> Vec<String> {
+        let names = event["stack"].as_array().unwrap_or_else(|| panic!("{event}"));
+        names.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
     };
-    fs::create_dir(&repository).unwrap();
-    git(&["init", "-q"]);
-    fs::write(repository.join("file"), "text").unwrap();
-    git(&["add", "."]);
-    git(&["commit", "-qm", "first"]);
-    git(&["status"]);
-    let script = "import json; open('/dev/null').read(); print(json.dumps([1, 2]))";
-    // No handler of SIGCHLD, which would run when it comes.
-    let fork =
-        "import os\nif os.fork(): os.wait()\nelse: os.execv('/bin/cat', ['cat', '/not/there'])";
-    let commands: [&[&str]; 4] = [
-        &["/bin/ls", "-l", "/etc/apt"],
-        &["/usr/bin/git", "-C", text(&repository), "--no-optional-locks", "log", "-1"],
-        &["/usr/bin/python3", "-S", "-E", "-c", script],
-        &["/usr/bin/python3", "-S", "-E", "-c", fork],
-    ];
-    for command in commands {
-        // Where memory is decides how often more is asked for.
-        let command = [&["setarch", "-R"], command].concat();
-        let file = shop.path("calls.json");
-        let mut words = rprof(["trace", "syscalls", "--json", "-o"]);
-        let words = words.arg(&file).arg("--").args(&command).env("PYTHONHASHSEED", "1");
-        let ran = run(words);
-        assert!(ran.err.contains(" 0 lost;"), "{}", ran.err);
-        let events = fs::read_to_string(&file).unwrap();
-        let events = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let ours = by_rprof(&Traced { events, err: String::new(), ran });
-        let folder = shop.path("strace");
-        let _ = fs::remove_dir_all(&folder); // of the command before
-        fs::create_dir(&folder).unwrap();
-        let mut strace = Command::new("strace");
-        strace.args(["-ff", "-s", "4096", "-o"]).arg(folder.join("out"));
-        run(strace.args(&command).env("PYTHONHASHSEED", "1"));
-        let theirs = by_strace(&folder);
-        assert_eq!(ours.len(), theirs.len(), "{command:?}");
-        for (ours, theirs) in ours.iter().zip(&theirs) {
-            for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
-                assert_eq!(ours, theirs, "{command:?}: call {index}");
-            }
-            assert_eq!(ours.len(), theirs.len(), "{command:?}");
-        }
+    // The first is the exec that makes the program: who called that was rprof.
+    assert_eq!(traced.events[0]["call"], "execve");
+    assert!(traced.events[0]["stack"].is_null());
+    for event in &traced.events[1..] {
+        assert!(!stack(event).is_empty(), "{event}");
     }
+    let chain = |call: &str, which: &dyn Fn(&Value) -> bool, names: &[&str]| {
+        let events = traced.of(|event| event["call"] == call && which(event));
+        assert!(!events.is_empty());
+        for event in events {
+            let stack = stack(event);
+            let mut rest = stack.iter();
+            let leads = names.iter().all(|name| rest.any(|function| function.contains(name)));
+            assert!(leads, "{names:?}: {event}");
+        }
+    };
+    chain("getppid", &|_| true, &["known", "main", "start"]);
+    chain("renameat2", &|_| true, &["known", "main", "start"]);
+    // A thread of its own, without the rest of the program; and the last call, of no return.
+    chain("pwrite64", &|_| true, &["other", "start_thread"]);
+    chain("exit_group", &|event| event["args"]["error_code"] == 3, &["known", "main"]);
+    let out = shop.path("columns");
+    let words = ["trace", "syscalls", "-e", "getppid", "--stack", "-o", text(&out), "--"];
+    run(rprof(words).arg(&program)).ok();
+    let lines = fs::read_to_string(&out).unwrap();
+    assert_eq!(lines.lines().filter(|line| line.ends_with(" getppid()")).count(), 100);
+    assert_eq!(lines.matches("\n    known (syscalls)\n").count(), 100, "{lines}");
+    let ran = run(&mut rprof(["trace", "open", "--stack", "--", "true"]));
+    ran.fails(1, ["--stack is for syscalls"]);
 }

@@ -13,5 +13,6 @@ mod processes;
 mod shell;
 mod signals;
 mod storm;
+mod strace;
 mod tcp;
 mod tracer;

@@ -47,6 +47,9 @@ pub struct TraceArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 32, help_heading = "Which events")]
     #[arg(value_parser = clap::value_parser!(u32).range(..=256))]
     pub data: u32,
+    /// syscalls: also who called, the functions of the program from the innermost on
+    #[arg(long, conflicts_with = "count", help_heading = "Which events")]
+    pub stack: bool,
     /// exit: processes that lived, and syscalls: calls that took this at least
     #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = "Which events")]
     pub min: Option<Duration>,
