@@ -81,7 +81,7 @@ export function kindSample(kind, dark) {
  * @param {string} name
  * @param {boolean} dark
  */
-function nameColour(name, dark) {
+export function nameColour(name, dark) {
   if (!name || name === "[none]") return kindSample("unknown", dark);
   const value = Math.imul(hash(name), 0x9e3779b1) >>> 0;
   return tone((value >>> 28) * 22.5, 20 + ((value >>> 26) & 3) * 4, 76 + ((value >>> 24) & 3) * 2.5, dark);
@@ -230,8 +230,8 @@ export function heat(share, dark) {
 /** The colours of lines and letters on a canvas. @param {boolean} dark */
 export const inks = (dark) => dark
   ? { page: "#15181d", panel: "#1b1f26", text: "#e6e8ec", soft: "#9aa3b0", faint: "#2c323c", line: "#3a414d",
-      label: "#14171c", accent: "#5aa2ff", base: "#e0a33c", match: "#e05be8", shade: "rgb(15 17 21 / 62%)" }
+      label: "#14171c", accent: "#5aa2ff", base: "#e0a33c", warn: "#ff8f57", match: "#e05be8", shade: "rgb(15 17 21 / 62%)" }
   : { page: "#ffffff", panel: "#ffffff", text: "#1c2430", soft: "#5d6877", faint: "#eceef2", line: "#d3d8df",
-      label: "#16191e", accent: "#1667d9", base: "#b87408", match: "#d838e0", shade: "rgb(255 255 255 / 66%)" };
+      label: "#16191e", accent: "#1667d9", base: "#b87408", warn: "#c8410b", match: "#d838e0", shade: "rgb(255 255 255 / 66%)" };
 
 /** @typedef {ReturnType<typeof inks>} Inks */

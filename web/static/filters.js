@@ -56,7 +56,7 @@ export class Filters {
     const chip = (/** @type {string} */ text, /** @type {() => void} */ remove) =>
       el("span", { class: "chip", title: short(text, 2000) }, el("span", {}, short(text, 80)), el("button", { type: "button", "aria-label": `Remove ${short(text, 80)}`, click: remove }, "×"));
     this.#chips.replaceChildren(
-      ...(state.pid ? [chip(`pid=${state.pid}`, () => store.set({ pid: "" }))] : []),
+      ...(state.pid ? [chip(pidWords(state.pid), () => store.set({ pid: "" }))] : []),
       ...(state.comm ? [chip(`comm=${state.comm}`, () => store.set({ comm: "" }))] : []),
       ...state.only.map((only) => chip(only.endsWith("=") ? `${only}(none)` : only, () => store.set({ only: state.only.filter((other) => other !== only) }))),
     );
@@ -108,6 +108,12 @@ export class Filters {
       load();
     });
   }
+}
+
+/** Which processes, and how many where they are too many to name. @param {string} pids */
+function pidWords(pids) {
+  const [first, ...more] = pids.split(",");
+  return more.length > 4 ? `pid=${first} and ${more.length} more` : `pid=${pids}`;
 }
 
 /** True if what was typed can be asked for: a pattern, or a length of time. @param {HTMLInputElement} input */

@@ -12,6 +12,7 @@ import { byId } from "./dom.js";
  * @property {() => void} zoomToSelection
  * @property {() => void} zoomOut
  * @property {() => void} heat
+ * @property {() => void} lanes
  * @property {() => void} live
  * @property {() => void} inverted
  * @property {() => void} up
@@ -36,6 +37,7 @@ export function keys(commands) {
     z: commands.zoomToSelection,
     Z: commands.zoomOut,
     h: commands.heat,
+    t: commands.lanes,
     l: commands.live,
     d: () => byId("compare", HTMLButtonElement).click(),
     i: commands.inverted,

@@ -112,6 +112,7 @@ function page(app) {
     zoomToSelection: () => time.zoomToSelection(),
     zoomOut: () => time.zoomOut(),
     heat: () => time.toggleHeat(),
+    lanes: () => time.lanes.toggle(),
     live: () => live.toggle(),
     inverted: () => store.set({ inverted: !app.state.inverted, zoom: "" }),
     up: () => store.set({ up: !app.state.up }),

@@ -1,21 +1,19 @@
 /*
- * How a time line is painted: stacked areas, lanes of other sources, marks, the axis. Pure drawing:
- * what the pointer does is in timeline.js.
+ * How a time line is painted: stacked areas, marks of the recording, the axis. Pure drawing: what
+ * the pointer does is in timeline.js, what stands in the lanes below in laneplot.js.
  */
 
 import { lines, scale } from "./axis.js";
 import { clamp } from "./dom.js";
-import { isTime, level, sizeUnit, span } from "./format.js";
+import { isTime, sizeUnit } from "./format.js";
 import { ticks } from "./time.js";
 
 /** @typedef {import("./types.js").Timeline} Data */
-/** @typedef {import("./types.js").Lane} Lane */
 /** @typedef {import("./colours.js").Inks} Inks */
 
 export const LEFT = 54;
 const TOP = 8;
-const AXIS = 18;
-export const LANE = 30;
+export const AXIS = 18;
 
 /**
  * @typedef {object} Frame
@@ -37,20 +35,6 @@ export const xOf = (frame, time) => LEFT + ((time - frame.from) / (frame.to - fr
 export const timeOf = (frame, x) =>
   frame.from + clamp((x - LEFT) / Math.max(1, frame.width - LEFT), 0, 1) * (frame.to - frame.from);
 
-/**
- * The lane at a height, if it is of a source that can be shown.
- * @param {Frame} frame
- * @param {Data} data
- * @param {number} y
- */
-export function laneAt(frame, data, y) {
-  const lane = data.lanes[Math.floor((y - floorOf(frame, data)) / LANE)];
-  return y >= floorOf(frame, data) && lane?.kind === "stacks" ? lane : null;
-}
-
-/** The bottom of the stacked areas. @param {Frame} frame @param {Data} data */
-const floorOf = (frame, data) => frame.height - AXIS - data.lanes.length * LANE;
-
 /** What a column's value is divided by: by nothing if it is a level, else to be a rate: CPUs for ns, else per second. @param {Data} data */
 const perColumn = (data) => (data.in_use ? 1 : isTime(data.unit) ? data.step * 1e6 : data.step / 1e3);
 
@@ -62,7 +46,7 @@ const perColumn = (data) => (data.in_use ? 1 : isTime(data.unit) ? data.step * 1
  */
 export function plot(context, frame, data) {
   const { inks, width } = frame;
-  const floor = floorOf(frame, data);
+  const floor = frame.height - AXIS;
   const most = peak(data) / perColumn(data);
   const least = isTime(data.unit) ? 0.02 : 0.001;
   // Round numbers of bytes are those of their unit.
@@ -86,7 +70,6 @@ export function plot(context, frame, data) {
     context.strokeRect(LEFT, y(data.cpus), width - LEFT, 0);
     context.setLineDash([]);
   }
-  data.lanes.forEach((lane, i) => paintLane(context, frame, data, lane, floor + i * LANE));
   marks(context, frame, data, floor);
   timeAxis(context, frame);
 }
@@ -134,62 +117,6 @@ function areas(context, frame, data, y) {
     context.fill();
   }
   context.restore();
-}
-
-/**
- * A lane is drawn by the kind of its source: stacks as a filled rate, latency as a band from the
- * median to the 99th percentile, events as marks.
- * @param {CanvasRenderingContext2D} context
- * @param {Frame} frame
- * @param {Data} data
- * @param {Lane} lane
- * @param {number} top
- */
-function paintLane(context, frame, data, lane, top) {
-  const { inks } = frame;
-  context.fillStyle = inks.faint;
-  context.fillRect(0, top, frame.width, 1);
-  context.fillStyle = inks.soft;
-  context.textAlign = "left";
-  context.fillText(lane.source, 4, top + 10);
-  const low = lane.p50 ?? (lane.values ?? []).map(() => 0);
-  const high = lane.p99 ?? lane.values ?? [];
-  const most = high.reduce((/** @type {number} */ most, value) => Math.max(most, value ?? 0), 0);
-  if (most > 0) {
-    context.fillText(laneValue(lane, most, data.step), 4, top + 22, LEFT - 6);
-    const y = (/** @type {number} */ value) => top + LANE - 2 - (value / most) * (LANE - 6);
-    high.forEach((value, i) => {
-      if (value === null) return;
-      const x = Math.max(LEFT, xOf(frame, data.start + i * data.step));
-      const width = xOf(frame, data.start + (i + 1) * data.step) - x;
-      if (width <= 0 || x > frame.width) return;
-      const bottom = y(low[i] ?? 0);
-      context.globalAlpha = lane.p99 ? 0.45 : 0.8;
-      context.fillStyle = inks.accent;
-      context.fillRect(x, y(value), width, Math.max(1, bottom - y(value)));
-      context.globalAlpha = 1;
-      if (lane.p50) context.fillRect(x, bottom - 1, width, 1.5);
-    });
-  }
-  for (const { time } of lane.marks ?? []) {
-    const x = xOf(frame, time);
-    if (x < LEFT) continue;
-    context.fillStyle = inks.accent;
-    context.fillRect(x - 0.75, top + 6, 1.5, LANE - 10);
-  }
-}
-
-/**
- * A value of a lane in words.
- * @param {Lane} lane
- * @param {number} value
- * @param {number} step of the columns, ms
- */
-export function laneValue(lane, value, step) {
-  const { unit = "ns", in_use } = lane;
-  if (lane.kind !== "stacks") return isTime(unit) ? span(value / 1e9) : `${value.toPrecision(3)} ${unit}`;
-  const text = level({ unit, step, in_use }, value);
-  return isTime(unit) ? `${text} CPU` : in_use || unit === "bytes" ? text : `${text}/s`;
 }
 
 /**

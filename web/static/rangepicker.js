@@ -13,6 +13,9 @@ import { lengthWord, momentWord, parseMoment, showMoment, showRange } from "./ti
 const MINUTE = 60e3;
 const DAY = 86400e3;
 
+/** Letters of the name of a range: a link may say anything. */
+const NAME = 200;
+
 /** Ranges up to the end of the recording. */
 const LAST = [1, 5, 15, 60, 360, 1440, 10080].map((minutes) => minutes * MINUTE);
 
@@ -80,7 +83,13 @@ export function shift(app, by) {
 /** Shows the range on its button. @param {App} app */
 export function showRangeButton(app) {
   const { range, extent, state, recording } = app;
-  byId("range", HTMLButtonElement).replaceChildren(el("span", {}, showRange(range.from, range.to, state.utc)), el("b", {}, span((range.to - range.from) / 1000)));
+  const { from, to } = range;
+  const named = state.named.slice(0, NAME);
+  const clock = { utc: state.utc, resolution: to - from < 10e3 ? 1 : 1000, day: false };
+  byId("range", HTMLButtonElement).replaceChildren(
+    ...(named ? [el("span", { class: "named", title: named }, named), el("span", {}, `${showMoment(from, clock)}–${showMoment(to, clock)}`)] : [el("span", {}, showRange(from, to, state.utc))]),
+    el("b", {}, span((to - from) / 1000)),
+  );
   byId("earlier", HTMLButtonElement).disabled = range.from <= extent.start;
   byId("later", HTMLButtonElement).disabled = range.to >= extent.end;
   const base = app.base;

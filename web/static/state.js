@@ -34,6 +34,9 @@ import { parseMoment } from "./time.js";
  * @property {string} patch_to
  * @property {string} window_from what the time line shows
  * @property {string} window_to
+ * @property {string} named what the range was chosen by, such as a process
+ * @property {string} lanes `off`: none below the time line
+ * @property {string} folded lanes that are, by commas; empty: by what there is
  * @property {boolean} live
  * @property {boolean} utc
  */
@@ -43,7 +46,7 @@ const DEFAULTS = {
   source: "", type: "", older: "", from: "", to: "", pid: "", comm: "", only: [], focus: "", ignore: "",
   by: "comm", inverted: false, base: "", base_from: "", base_to: "",
   show: "flame", function: "", search: "", zoom: "", colour: "kind", width: "both", up: false,
-  heat: "", patch_from: "", patch_to: "", window_from: "", window_to: "", live: false, utc: false,
+  heat: "", patch_from: "", patch_to: "", window_from: "", window_to: "", named: "", lanes: "", folded: "", live: false, utc: false,
 };
 
 /** The words of a filter, which "clear" takes away. */
@@ -162,6 +165,8 @@ export class Store {
    */
   set(change, { replace = false } = {}) {
     const next = { ...this.state, ...change };
+    // A name is that of one range.
+    if ((next.from !== this.state.from || next.to !== this.state.to) && change.named === undefined) next.named = "";
     const url = location.pathname + query(next);
     if (query(next) !== query(this.state)) {
       if (replace) history.replaceState(null, "", url);

@@ -1,10 +1,11 @@
 /*
  * The time line: drag to select, drag with shift to select what to compare with, wheel to zoom,
- * arrow keys to move. Its canvas shows the values, a second one above it the selection.
+ * arrow keys to move. Its canvas shows the values, a second one above it the selection. The lanes
+ * below it are tracks of the same time, on which all of this works too.
  */
 
 import { clamp, el, onceAFrame, sized } from "./dom.js";
-import { LANE, laneAt, plot, timeOf, xOf } from "./plot.js";
+import { AXIS, plot, timeOf, xOf } from "./plot.js";
 
 /** @typedef {import("./types.js").Timeline} Data */
 /** @typedef {{from: number, to: number}} Range */
@@ -15,7 +16,16 @@ import { LANE, laneAt, plot, timeOf, xOf } from "./plot.js";
  * @property {(range: Range) => void} onBase
  * @property {(range: Range) => void} onWindow another part of the recording is to be seen
  * @property {(time: number | null, x: number, y: number) => void} onPoint
- * @property {(lane: import("./types.js").Lane) => void} onLane the lane of another source was clicked
+ * @property {() => void} onPaint the frame may be another
+ */
+
+/**
+ * A box of the width of the time line, and what is done in it besides selecting.
+ * @typedef {object} Track
+ * @property {HTMLElement} host
+ * @property {(time: number | null, event: PointerEvent) => void} onPoint no time: the pointer is elsewhere
+ * @property {(time: number, event: MouseEvent) => void} [onClick]
+ * @property {() => Range | null} [marked] what stands out in it
  */
 
 export class TimeLine {
@@ -33,10 +43,13 @@ export class TimeLine {
   limits = { from: 0, to: 1 };
   /** @type {{from: number, to: number, base: boolean, moved: boolean} | null} */
   #drag = null;
+  /** True if the pointer did not move while it was down. */
+  #still = false;
   /** Where the pointer is. @type {number | null} */
   #over = null;
   #canvas = el("canvas");
-  #above = el("canvas", { class: "above" });
+  /** @type {Map<HTMLElement, {track: Track, above: HTMLCanvasElement, axis: number}>} */
+  #tracks = new Map();
   draw = onceAFrame(() => this.paint());
   drawAbove = onceAFrame(() => this.#paintAbove());
 
@@ -49,53 +62,81 @@ export class TimeLine {
     this.host = host;
     this.events = events;
     this.frame = { width: 0, height: 0, from: 0, to: 1, utc: false, inks, colours: [], other: inks.line, strong: null };
-    host.append(this.#canvas, this.#above);
-    host.addEventListener("pointerdown", (event) => this.#down(event));
-    host.addEventListener("pointermove", (event) => this.#move(event));
-    host.addEventListener("pointerup", (event) => this.#up(event));
-    host.addEventListener("pointercancel", () => this.#cancel());
-    host.addEventListener("pointerleave", () => this.#leave());
+    host.append(this.#canvas);
+    this.#track({ host, onPoint: (time, event) => events.onPoint(time, event.clientX, event.clientY) }, AXIS);
     host.addEventListener("dblclick", () => this.events.onSelect({ from: this.frame.from, to: this.frame.to }));
-    host.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-    host.addEventListener("keydown", (event) => this.#key(event));
+    host.addEventListener("keydown", (event) => this.key(event));
     new ResizeObserver(() => this.draw()).observe(host);
+  }
+
+  /** Another box shows the same time. @param {Track} track */
+  attach(track) {
+    this.#track(track, 0);
+  }
+
+  /** @param {HTMLElement} host of a track that is gone */
+  detach(host) {
+    this.#tracks.delete(host);
+  }
+
+  /** @param {Track} track @param {number} axis its height */
+  #track(track, axis) {
+    const { host } = track;
+    const above = el("canvas", { class: "above" });
+    host.append(above);
+    this.#tracks.set(host, { track, above, axis });
+    host.addEventListener("pointerdown", (event) => this.#down(event, track));
+    host.addEventListener("pointermove", (event) => this.#move(event, track));
+    host.addEventListener("pointerup", (event) => this.#up(event));
+    // What a click opens would be closed by the pointer that is let go.
+    host.addEventListener("click", (event) => this.#still && track.onClick?.(this.time(event), event));
+    host.addEventListener("pointercancel", () => this.#cancel());
+    host.addEventListener("pointerleave", (event) => this.#leave(event, track));
+    host.addEventListener("wheel", (event) => this.#wheel(event, host), { passive: false });
   }
 
   paint() {
     const { host, data, frame } = this;
-    if (data) host.parentElement?.style.setProperty("--lanes", `${data.lanes.length * LANE}px`);
     frame.width = host.clientWidth;
     frame.height = host.clientHeight;
     if (!frame.width) return;
     const context = sized(this.#canvas, frame.width, frame.height);
     context.clearRect(0, 0, frame.width, frame.height);
     if (data) plot(context, frame, data);
+    this.events.onPaint();
     this.#paintAbove();
   }
 
-  /** Shades what is not selected. */
+  /** Shades what is not selected, on each track. */
   #paintAbove() {
     const { frame } = this;
-    const context = sized(this.#above, frame.width, frame.height);
-    context.clearRect(0, 0, frame.width, frame.height);
+    if (!frame.width) return;
     const [drag, ink] = [this.#drag, frame.inks];
     const selected = drag?.moved && !drag.base ? ordered(drag) : this.selection;
     const base = drag?.moved && drag.base ? ordered(drag) : this.base;
     const whole = selected.from <= frame.from && selected.to >= frame.to;
-    if (!whole || base) {
-      context.fillStyle = ink.shade;
-      context.fillRect(xOf(frame, frame.from), 0, frame.width, frame.height - 18);
-      for (const range of base ? [base, selected] : [selected]) {
-        const [from, to] = this.#pixels(range);
-        context.clearRect(from, 0, to - from, frame.height);
+    for (const { track, above, axis } of this.#tracks.values()) {
+      const height = track.host.clientHeight;
+      const bottom = height - axis;
+      const context = sized(above, frame.width, height);
+      context.clearRect(0, 0, frame.width, height);
+      if (!whole || base) {
+        context.fillStyle = ink.shade;
+        context.fillRect(xOf(frame, frame.from), 0, frame.width, bottom);
+        for (const range of base ? [base, selected] : [selected]) {
+          const [from, to] = this.#pixels(range);
+          context.clearRect(from, 0, to - from, height);
+        }
       }
+      const marked = track.marked?.();
+      if (marked) this.#bracket(context, marked, ink.match, bottom, "");
+      if (base) this.#bracket(context, base, ink.base, bottom, axis ? "base" : null);
+      if (!whole || base) this.#bracket(context, selected, ink.accent, bottom, axis ? (base ? "now" : "") : null);
+      if (this.patch) this.#bracket(context, this.patch, ink.match, bottom, axis ? "" : null);
+      if (this.#over === null) continue;
+      context.fillStyle = ink.soft;
+      context.fillRect(Math.round(xOf(frame, this.#over)), 0, 1, bottom);
     }
-    if (base) this.#bracket(context, base, ink.base, "base");
-    if (!whole || base) this.#bracket(context, selected, ink.accent, base ? "now" : "");
-    if (this.patch) this.#bracket(context, this.patch, ink.match, "");
-    if (this.#over === null) return;
-    context.fillStyle = ink.soft;
-    context.fillRect(Math.round(xOf(frame, this.#over)), 3, 1, frame.height - 21);
   }
 
   /** Left and right of a range, at least a line wide. @param {Range} range */
@@ -109,14 +150,14 @@ export class TimeLine {
    * @param {CanvasRenderingContext2D} context
    * @param {Range} range
    * @param {string} colour
-   * @param {string} word
+   * @param {number} bottom
+   * @param {string | null} word null: without the bar above, which the time line has
    */
-  #bracket(context, range, colour, word) {
+  #bracket(context, range, colour, bottom, word) {
     if (range.to < this.frame.from || range.from > this.frame.to) return;
     const [from, to] = this.#pixels(range);
-    const bottom = this.frame.height - 18;
     context.fillStyle = colour;
-    context.fillRect(from, 0, to - from, 2.5);
+    if (word !== null) context.fillRect(from, 0, to - from, 2.5);
     context.fillRect(from - 0.75, 0, 1.5, bottom);
     context.fillRect(to - 0.75, 0, 1.5, bottom);
     if (!word) return;
@@ -125,60 +166,52 @@ export class TimeLine {
     context.fillText(word, Math.min(from + 4, this.frame.width - 30), 5);
   }
 
-  /** @param {MouseEvent} event */
-  #time(event) {
+  /** When a place of the window is. @param {MouseEvent} event */
+  time(event) {
     return timeOf(this.frame, event.clientX - this.host.getBoundingClientRect().left);
   }
 
-  /** @param {PointerEvent} event */
-  #down(event) {
+  /** @param {PointerEvent} event @param {Track} track */
+  #down(event, { host }) {
     if (event.button !== 0 || !this.data) return;
-    const time = this.#time(event);
+    const time = this.time(event);
     // An edge of the selection is taken up again and moved.
     const near = (/** @type {number} */ edge) => Math.abs(xOf(this.frame, edge) - xOf(this.frame, time)) < 5;
     const { from, to } = this.selection;
     const start = event.shiftKey ? time : near(from) ? to : near(to) ? from : time;
     this.#drag = { from: start, to: time, base: event.shiftKey, moved: false };
-    this.host.setPointerCapture(event.pointerId);
+    host.setPointerCapture(event.pointerId);
   }
 
-  /** @param {PointerEvent} event */
-  #move(event) {
+  /** @param {PointerEvent} event @param {Track} track */
+  #move(event, track) {
     const drag = this.#drag;
-    const time = this.#time(event);
+    const time = this.time(event);
     if (drag) {
       drag.moved ||= Math.abs(xOf(this.frame, time) - xOf(this.frame, drag.to)) > 3;
       if (drag.moved) drag.to = time;
     }
     this.#over = time;
-    this.host.classList.toggle("onlane", !drag && this.#lane(event) !== null);
+    if (!drag || drag.moved) track.onPoint(time, event);
     this.drawAbove();
-    if (!drag || drag.moved) this.events.onPoint(time, event.clientX, event.clientY);
   }
 
   /** @param {PointerEvent} event */
   #up(event) {
     const drag = this.#drag;
     this.#drag = null;
-    if (!drag?.moved) {
-      const lane = this.#lane(event);
-      if (lane && drag) this.events.onLane(lane);
-      return this.drawAbove();
-    }
-    drag.to = this.#time(event);
+    this.#still = Boolean(drag && !drag.moved);
+    if (!drag?.moved) return this.drawAbove();
+    drag.to = this.time(event);
     const range = ordered(drag);
     (drag.base ? this.events.onBase : this.events.onSelect)(range);
   }
 
-  /** The lane below the pointer that can be shown. @param {MouseEvent} event */
-  #lane(event) {
-    return this.data && laneAt(this.frame, this.data, event.clientY - this.host.getBoundingClientRect().top);
-  }
-
-  #leave() {
+  /** @param {PointerEvent} event @param {Track} track */
+  #leave(event, track) {
     this.#over = null;
+    track.onPoint(null, event);
     this.drawAbove();
-    this.events.onPoint(null, 0, 0);
   }
 
   #cancel() {
@@ -186,14 +219,17 @@ export class TimeLine {
     this.drawAbove();
   }
 
-  /** @param {WheelEvent} event */
-  #wheel(event) {
+  /** @param {WheelEvent} event @param {HTMLElement} host */
+  #wheel(event, host) {
     if (!this.data || event.ctrlKey) return;
+    // Lanes that do not all fit are scrolled.
+    const box = host.closest(".lanes");
+    if (box && box.scrollHeight > box.clientHeight + 1 && !event.shiftKey) return;
     event.preventDefault();
     const sideways = event.shiftKey ? event.deltaY || event.deltaX : event.deltaX;
     const width = this.frame.to - this.frame.from;
     if (Math.abs(sideways) > Math.abs(event.deltaY) || event.shiftKey) this.pan((sideways / 1000) * width);
-    else this.zoom(Math.exp(clamp(event.deltaY, -200, 200) / 400), this.#time(event));
+    else this.zoom(Math.exp(clamp(event.deltaY, -200, 200) / 400), this.time(event));
   }
 
   /**
@@ -227,8 +263,8 @@ export class TimeLine {
     this.events.onWindow({ from: left, to: left + width });
   }
 
-  /** @param {KeyboardEvent} event */
-  #key(event) {
+  /** What a key does. @param {KeyboardEvent} event */
+  key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { from, to } = this.selection;
     const step = (to - from) * (event.shiftKey ? 0.1 : 0.5);

@@ -9,8 +9,9 @@ import { byId, el, settled } from "./dom.js";
 import { line, menu, tooltip } from "./float.js";
 import { amount, digits, isTime, level, levelName, percent, span } from "./format.js";
 import { HeatMap } from "./heatmap.js";
+import { LanePanel } from "./lanepanel.js";
 import { Notice } from "./notice.js";
-import { laneValue, xOf } from "./plot.js";
+import { xOf } from "./plot.js";
 import { NO_FILTER, onlyWord } from "./state.js";
 import { TimeLine } from "./timeline.js";
 import { momentWord, parseMoment, showMoment, showRange } from "./time.js";
@@ -25,10 +26,14 @@ const SERIES = 8;
 const SAMPLES = 8;
 /** The longest range whose heat map opens by itself, and the longest that one covers: an hour. */
 const HOUR = 3600e3;
+/** Height of a window that has room for lanes and heat map. */
+const TALL = 1000;
 /** Labels whose groups can be chosen as a filter, and the words of the view for it. */
 const FILTERS = new Set(["comm", "exe", "cmdline", "uid", "cgroup", "container", "unit", "service", "process", "thread"]);
 
 export class TimePanel {
+  /** @type {LanePanel} */
+  lanes;
   #colours = new SeriesColours();
   #host = byId("timeline", HTMLElement);
   #heatHost = byId("heatmap", HTMLElement);
@@ -44,8 +49,9 @@ export class TimePanel {
       onBase: ({ from, to }) => store.set({ base_from: momentWord(from), base_to: momentWord(to), base: "" }),
       onWindow: settled(180, () => this.#keepWindow()),
       onPoint: (time, x, y) => this.#point(time, x, y),
-      onLane: (lane) => store.set({ source: lane.source, type: "", older: "", zoom: "" }),
+      onPaint: () => this.lanes.paint(),
     });
+    this.lanes = new LanePanel(app, this.line, this.#colours);
     this.heat = new HeatMap(this.#heatHost, app.inks, {
       onSelect: ({ from, to }) => store.set({ patch_from: momentWord(from), patch_to: momentWord(to), live: false }),
       onPoint: (cell, x, y) => this.#pointHeat(cell, x, y),
@@ -82,6 +88,7 @@ export class TimePanel {
     this.#recolour();
     line.draw();
     app.load(this.#loader, "timeline", app.words(this.window, { columns: this.#columns, top: SERIES }));
+    this.lanes.update(this.window);
     this.#updateHeat();
     byId("zoom-in", HTMLButtonElement).disabled = this.window.from === range.from && this.window.to === range.to;
     byId("zoom-out", HTMLButtonElement).disabled = !state.window_from && !state.window_to;
@@ -96,9 +103,11 @@ export class TimePanel {
 
   /** True if the heat map is open. */
   get heatOpen() {
-    const { state, range } = this.app;
+    const { state, range, recording } = this.app;
     if (state.heat) return state.heat === "on";
-    return range.to - range.from <= HOUR && innerWidth >= 700;
+    // Lanes and a heat map together leave little for what is below.
+    const lanes = this.lanes.open && (recording.lanes ?? []).length > 0;
+    return range.to - range.from <= HOUR && innerWidth >= 700 && (!lanes || innerHeight >= TALL);
   }
 
   toggleHeat() {
@@ -158,6 +167,7 @@ export class TimePanel {
     if (any || data.lanes.length) this.#notice.hide();
     else this.#notice.say("Nothing here", this.app.recording.live ? "No sample yet: they appear within 10 s of being taken." : "This recording has no samples that match.");
     this.#legend(data);
+    this.lanes.show(data);
     this.line.paint();
   }
 
@@ -242,6 +252,7 @@ export class TimePanel {
   /** @param {number | null} time @param {number} x @param {number} y */
   #point(time, x, y) {
     const { data, frame } = this.line;
+    this.lanes.tell(time);
     if (time === null || !data) return tooltip(null);
     const column = Math.floor((time - data.start) / data.step);
     if (column < 0 || column >= data.other.length) return tooltip(null);
@@ -249,17 +260,12 @@ export class TimePanel {
       .concat({ name: "other", value: data.other[column], colour: frame.other })
       .filter(({ value }) => value > 0).sort((a, b) => b.value - a.value);
     const sum = rows.reduce((sum, { value }) => sum + value, 0);
-    const near = [...data.marks, ...data.lanes.flatMap((lane) => lane.marks ?? [])].filter((mark) => Math.abs(xOf(frame, mark.time) - xOf(frame, time)) < 5);
-    const lanes = data.lanes.filter((lane) => lane.p99 ?? lane.values).map((lane) => {
-      const values = [lane.p50?.[column], lane.p99?.[column] ?? lane.values?.[column]].filter((value) => value !== undefined && value !== null);
-      return line(`${lane.source}${lane.p99 ? " p50, p99" : ""}`, values.map((value) => laneValue(lane, Number(value), data.step)).join(", ") || "–");
-    });
+    const near = data.marks.filter((mark) => Math.abs(xOf(frame, mark.time) - xOf(frame, time)) < 5);
     tooltip([
       el("strong", {}, showMoment(data.start + column * data.step, { utc: frame.utc, resolution: data.step })),
       el("span", { class: "soft" }, ` + ${span(data.step / 1000)}`),
       line(levelName(data), level(data, sum)),
       ...rows.slice(0, 8).map(({ name, value, colour }) => line(name, level(data, value), colour)),
-      ...lanes,
       ...near.slice(0, 6).map((mark) => el("div", { class: "mark" }, `${showMoment(mark.time, { utc: frame.utc, resolution: 1, day: false })}  ${mark.text}`)),
       ...(near.length > 6 ? [el("div", { class: "mark" }, `and ${near.length - 6} more`)] : []),
     ], x, y);

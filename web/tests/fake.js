@@ -77,10 +77,57 @@ export function flamegraph({ nodes, seed = 1, names: given, base = false, depth:
 }
 
 /**
- * The answers.
- * @param {{nodes?: number, names?: string[], empty?: boolean, hours?: number, error?: string}} options
+ * A build: make runs for half of the time, and starts compilers, each of which starts an assembler.
+ * @param {{start: number, end: number, runs: number, names?: string[]}} options
+ * @returns {import("../static/types.js").Run[]}
  */
-export function answers({ nodes = 20000, names, empty = false, hours = 1, error }) {
+export function commands({ start, end, runs, names }) {
+  const next = random(11);
+  const half = (end - start) / 2;
+  const text = (/** @type {number} */ i, /** @type {string} */ usual) => (names ? names[i % names.length] : usual);
+  const about = { uid: 0, known: true, code: 0, signal: null };
+  return [
+    { ...about, pid: 100, ppid: 1, process: "make (100)", comm: text(0, "make"), cmdline: text(0, "make -j8 all"), file: "/usr/bin/make", start: start + half / 2, end: start + half * 1.5, cpu: 2e9 },
+    ...Array.from({ length: runs }, (_, i) => {
+      const compiler = i % 2 === 0;
+      const from = start + half / 2 + (half * 0.95 * (i - (i % 2))) / runs + (compiler ? 0 : half * 0.01);
+      const length = (half / 12) * (0.2 + next()) * (compiler ? 1 : 0.3);
+      return { ...about, pid: 101 + i, ppid: compiler ? 100 : 100 + i, process: `${compiler ? "cc1" : "as"} (${101 + i})`, comm: text(i, compiler ? "cc1" : "as"),
+        cmdline: text(i, compiler ? `/usr/lib/gcc/cc1 -O2 file${i}.c` : `as -o file${i - 1}.o`), file: compiler ? "/usr/lib/gcc/cc1" : "/usr/bin/as",
+        start: from, end: Math.min(from + length, start + half * 1.5), cpu: length * 9e5, ...(i === 6 ? { code: 1 } : {}), ...(i === 8 ? { code: null, signal: "SIGSEGV" } : {}) };
+    }),
+    { ...about, pid: 90, ppid: 1, process: "sshd (90)", comm: text(3, "sshd"), cmdline: text(3, "sshd: root@pts/0"), file: "", start, end: null, known: false, code: null, cpu: null },
+  ];
+}
+
+/**
+ * What happened: the starts and ends of these, as many signals as are asked for, collections.
+ * @param {import("../static/types.js").Run[]} ran
+ * @param {{start: number, end: number, marks: number, names?: string[]}} options
+ * @returns {import("../static/types.js").Mark[]}
+ */
+export function marksOf(ran, { start, end, marks, names }) {
+  const next = random(5);
+  const text = (/** @type {number} */ i, /** @type {string} */ usual) => (names ? names[i % names.length] : usual);
+  /** @type {import("../static/types.js").Mark[]} */
+  const made = [];
+  for (const run of ran) {
+    if (run.known) made.push({ time: run.start, ...(run.end === null ? {} : { end: run.end }), source: "exec", kind: "exec", text: run.cmdline, pid: run.pid, tid: run.pid, process: run.process, level: "info", fields: { ppid: run.ppid, parent: "make", uid: 0, args: run.cmdline.split(" "), file: run.file } });
+    if (run.end !== null) made.push({ time: run.end, source: "exit", kind: run.signal ? "killed" : "exit", text: `${run.comm}: ${run.signal ?? run.code}`, pid: run.pid, tid: run.pid, process: run.process, level: run.signal || run.code ? "error" : "info", fields: { code: run.code, signal: run.signal, lifetime_ns: (run.end - run.start) * 1e6, cpu_ns: run.cpu } });
+  }
+  for (let i = 0; i < marks; i++) made.push({ time: start + (end - start) * next(), source: "signal", kind: "signal", text: text(i, `SIGTERM from bash (${4000 + i}) to sleep (${5000 + i})`), pid: 5000 + i, tid: 5000 + i, process: text(i, `sleep (${5000 + i})`), level: "info", fields: { signal: "SIGTERM", sender: text(i + 1, "bash"), result: 0 } });
+  for (let i = 0; i < 30; i++) {
+    const time = start + ((end - start) * (i + 0.5)) / 30;
+    made.push({ time, end: time + 4 + 60 * next() ** 3, source: "gc", kind: "gc", text: "G1 Young Pause", pid: 200, tid: 201, process: "java (200)", level: "info", fields: { cause: "G1 Evacuation Pause", pool: "G1 Eden Space" } });
+  }
+  return made.sort((a, b) => a.time - b.time);
+}
+
+/**
+ * The answers.
+ * @param {{nodes?: number, names?: string[], empty?: boolean, hours?: number, error?: string, marks?: number, runs?: number}} options
+ */
+export function answers({ nodes = 20000, names, empty = false, hours = 1, error, marks = 60, runs = 40 }) {
   const end = Date.UTC(2026, 10, 21, 4, 0, 0);
   const start = empty ? end : end - hours * 3600e3;
   /** @type {Map<string, unknown>} */
@@ -106,12 +153,16 @@ export function answers({ nodes = 20000, names, empty = false, hours = 1, error 
     if (base) for (const row of rows) Object.assign(row, { z: (row.total - row.base_total) / 1e10, significant: Math.abs(row.total - row.base_total) > 3e10 });
     return { unit: "ns", total, samples: 900000, ...(base ? { base_total: total } : {}), functions: rows.slice(0, -1).filter((/** @type {any} */ row) => row.total > 0).sort((/** @type {any} */ a, /** @type {any} */ b) => b.self - a.self) };
   };
+  const ran = commands({ start, end, runs, names });
+  const happened = marksOf(ran, { start, end, marks, names });
   const moment = (/** @type {string | null} */ word, /** @type {number} */ or) => (word ? Date.parse(word) : or);
   /** @type {Record<string, (words: URLSearchParams) => any>} */
   const api = {
     recording: () => ({ rprof: "0.1.0", host: "made-up", kernel: "6.18.5", architecture: "x86_64", cpus: 8, target: "the whole machine", start, end, live: true,
       sources: [{ name: "cpu", kind: "stacks", event: "cpu-clock", frequency: 19, value: { name: "cpu", unit: "ns" } }],
-      labels: ["comm", "process", "thread", "exe", "cmdline", "uid", "cgroup", "container", "unit", "service"], remarks: error ? [error] : [] }),
+      labels: ["comm", "process", "thread", "exe", "cmdline", "uid", "cgroup", "container", "unit", "service"],
+      lanes: empty ? [] : [{ name: "runqlat", kind: "latency", unit: "nanoseconds", by: ["process"] }, { name: "gc", kind: "latency", unit: "nanoseconds", by: ["process"] }, ...["exec", "exit", "signal"].map((name) => ({ name, kind: "events", unit: "count", by: [] }))],
+      remarks: error ? [error] : [] }),
     stats: () => ({ samples: empty ? 0 : 900000, lost: 12, truncated: 40, incomplete: 1800, unwind_failed: { "no row": 1500, "bad frame pointer": 300 }, kernel_failed: 0, unnamed: 77, missed: {}, complete: empty ? 1 : 0.9979, rates: [{ from: start, hz: 19 }], self: { cpu_seconds: 41.2, bpf_seconds: 3.1, cpu_share: 0.0029, rss_bytes: 61e6 } }),
     timeline: (words) => {
       const columns = Number(words.get("columns") ?? 300);
@@ -122,11 +173,26 @@ export function answers({ nodes = 20000, names, empty = false, hours = 1, error 
         const values = Array.from({ length: columns }, (_, at) => step * 1e6 * Math.max(0, (1.6 / (i + 1)) * (0.7 + 0.5 * Math.sin((from + at * step) / 4e5 + i) + 0.5 * next()) + (i === 2 && at % 61 > 57 ? 2.5 : 0)));
         return { name, values, total: values.reduce((sum, value) => sum + value, 0) };
       });
-      const wave = (/** @type {number} */ scale) => Array.from({ length: columns }, (_, at) => (at % 37 === 5 ? null : scale * (1 + Math.sin(at / 9) + next())));
+      const seen = (/** @type {string} */ source) => happened.filter((mark) => mark.source === source && (mark.end ?? mark.time) >= from && mark.time <= to);
+      const most = Number(words.get("marks") ?? 500);
+      const events = (/** @type {string} */ source) => {
+        const found = seen(source);
+        const count = Array.from({ length: columns }, () => 0);
+        for (const { time } of found) if (time >= from && time < to) count[Math.floor((time - from) / step)] += 1;
+        return { source, kind: "events", unit: "count", count, marks: marks > 1000 ? found : found.slice(0, most), more: marks > 1000 ? 0 : Math.max(0, found.length - most) };
+      };
+      /** A spike of 20 times as much lasts five columns. */
+      const spikes = (/** @type {number} */ at) => (at % 97 >= 40 && at % 97 < 45 ? 20 : 1);
+      const wave = (/** @type {number} */ scale) => Array.from({ length: columns }, (_, at) => (at % 37 === 5 ? null : scale * spikes(at) * (1 + Math.sin(at / 9) / 2 + next() / 4)));
+      const p50 = wave(2e4);
+      const times = (/** @type {number} */ factor) => p50.map((value) => (value === null ? null : value * factor));
+      const pauses = seen("gc");
       return { start: from, step, unit: "ns", cpus: 8, series, other: Array.from({ length: columns }, () => (empty ? 0 : step * 1e5)),
         lanes: empty ? [] : [
-          { source: "runqlat", kind: "latency", unit: "ns", p50: wave(2e4), p99: wave(4e6).map((value) => (value ?? 0) + 1e6) },
-          { source: "exec", kind: "events", marks: Array.from({ length: 60 }, (_, i) => ({ time: start + ((i * 7919) % 3600) * 1000 * hours, kind: "exec", text: names ? names[i % names.length] : `bash (${4000 + i}) runs /usr/bin/gzip` })) },
+          { source: "runqlat", kind: "latency", unit: "nanoseconds", count: p50.map((value) => (value === null ? 0 : 400)), p50, p90: times(6), p99: times(40), max: times(150), all: { count: 4e5, p50: 2e4, p90: 12e4, p99: 8e5, max: 6e7 }, filtered: true },
+          { source: "gc", kind: "latency", unit: "nanoseconds", count: p50.map(() => 0), p50: p50.map(() => null), p90: p50.map(() => null), p99: p50.map(() => null), max: p50.map(() => null), all: null, filtered: !words.has("pid"), marks: pauses, more: 0 },
+          { source: "kmem", kind: "stacks", unit: "bytes", in_use: true, values: Array.from({ length: columns }, (_, at) => 4e6 + at * 1e4) },
+          events("exec"), events("exit"), events("signal"),
         ],
         marks: empty ? [] : [{ time: start + 900e3 * hours, kind: "rate", text: "19 Hz to 11 Hz: over its budget" }, { time: start + 2400e3 * hours, kind: "gap", text: "not recorded for 40 s", end: start + 2440e3 * hours }] };
     },
@@ -137,6 +203,19 @@ export function answers({ nodes = 20000, names, empty = false, hours = 1, error 
       const next = random(7);
       const values = Array.from({ length: seconds * 50 }, (_, i) => (empty ? 0 : Math.floor(next() * 3) + (Math.floor(i / 50) % 60 < 3 && i % 50 > 30 && i % 50 < 38 ? 9 : 0)));
       return { start: first, seconds, rows: 50, unit: "samples", values };
+    },
+    marks: (words) => {
+      const [from, to] = [moment(words.get("from"), start), moment(words.get("to"), end)];
+      const wanted = (words.get("name") ?? "").split(",").filter(Boolean);
+      const found = happened.filter((mark) => (!wanted.length || wanted.includes(mark.source ?? "")) && mark.time >= from && mark.time <= to);
+      const limit = Number(words.get("limit") ?? 1000);
+      return { marks: found.slice(0, limit), count: found.length, more: Math.max(0, found.length - limit), left_out: 0 };
+    },
+    processes: (words) => {
+      const [from, to] = [moment(words.get("from"), start), moment(words.get("to"), end)];
+      const found = ran.filter((run) => run.start <= to && (run.end ?? end) >= from).sort((a, b) => (b.end ?? end) - b.start - ((a.end ?? end) - a.start));
+      const limit = Number(words.get("limit") ?? 300);
+      return { processes: found.slice(0, limit), count: found.length, more: Math.max(0, found.length - limit) };
     },
     flamegraph: (words) => graph(words.has("base_from")),
     table,

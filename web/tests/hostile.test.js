@@ -64,7 +64,8 @@ test("lanes and marks of other sources have a tooltip", async () => {
       // A change of the rate is a quarter into it.
       await page.mouse.move(box.x + 54 + (box.width - 54) * 0.25, box.y + 20);
       await page.waitForSelector("#tooltip >> text=/over its budget/");
-      assert.match(await page.textContent("#tooltip") ?? "", /runqlat p50, p99/);
+      const told = await page.textContent(".lane:has(.fold:text-is('runqlat')) .told") ?? "";
+      assert.match(told, /p50 .* p99 .* max/, "the lanes tell of the moment that is pointed at");
     });
   } finally {
     server.close();
