@@ -5,6 +5,7 @@
 import { address, ask } from "./api.js";
 import { inks } from "./colours.js";
 import { baseRange, compares, range, shown, viewWords } from "./state.js";
+import { WALL } from "./states.js";
 import { isDark } from "./theme.js";
 import { momentWord } from "./time.js";
 
@@ -65,9 +66,18 @@ export class App {
     return inks(this.dark);
   }
 
+  /** True if time on and off the CPU are both there, and can be shown as one. */
+  get hasWall() {
+    const names = new Set(this.recording.sources.map(({ name }) => name));
+    return WALL.split(",").every((name) => names.has(name));
+  }
+
   /** The source that is shown. */
   get source() {
     const { sources } = this.recording;
+    const cpu = sources.find(({ name }) => name === "cpu");
+    // Of two sources there is no value but time.
+    if (cpu && this.hasWall && this.state.source === WALL) return { ...cpu, name: WALL, value: { name: "wall", unit: cpu.value.unit }, types: [] };
     return sources.find((source) => source.name === (this.state.source || "cpu")) ?? sources[0];
   }
 

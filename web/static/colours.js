@@ -5,6 +5,7 @@
  */
 
 import { packageOf, shortModule } from "./packages.js";
+import { STATES } from "./states.js";
 import { hash } from "./tree.js";
 
 /** Hue in degrees, saturation and lightness in per cent: the ends of each range. */
@@ -26,6 +27,14 @@ const MEMORY = /** @type {typeof KINDS} */ ({
   jit: [28, 42, 80, 92, 70, 77],
 });
 
+/** Stacks that wait are cool, all of them. */
+const WAITS = /** @type {typeof KINDS} */ ({
+  user: [168, 186, 30, 42, 70, 78],
+  inlined: [146, 158, 26, 36, 73, 80],
+  jit: [124, 138, 24, 32, 70, 77],
+  kernel: [226, 244, 44, 58, 77, 84],
+});
+
 let isMemory = false;
 
 /** Says whether pictures are of memory. @param {boolean} memory */
@@ -33,8 +42,8 @@ export function usePalette(memory) {
   isMemory = memory;
 }
 
-/** @param {string} kind */
-const rangeOf = (kind) => (isMemory && MEMORY[kind]) || KINDS[kind] || KINDS.unknown;
+/** @param {string} kind @param {boolean} waits */
+const rangeOf = (kind, waits) => (waits && WAITS[kind]) || (isMemory && MEMORY[kind]) || KINDS[kind] || KINDS.unknown;
 
 /** The words of a legend. */
 export const LEGEND = [["user", "user"], ["inlined", "inlined"], ["jit", "JIT"], ["kernel", "kernel"],
@@ -62,17 +71,25 @@ function place(name) {
  * @param {string} kind
  * @param {string} name
  * @param {boolean} dark
+ * @param {boolean} [waits] it is of a stack that waits
  */
-export function kindColour(kind, name, dark) {
-  const range = rangeOf(kind);
+export function kindColour(kind, name, dark, waits = false) {
+  if (kind === "note" && name in STATES) return stateColour(name, dark);
+  const range = rangeOf(kind, waits);
   const [a, b, c] = place(name);
   return tone(range[0] + (range[1] - range[0]) * a, range[2] + (range[3] - range[2]) * b,
     range[4] + (range[5] - range[4]) * c, dark);
 }
 
-/** @param {string} kind @param {boolean} dark */
-export function kindSample(kind, dark) {
-  const range = rangeOf(kind);
+/** The colour of what a thread waits for. @param {string} state one of STATES @param {boolean} dark */
+export function stateColour(state, dark) {
+  const [hue, saturation, lightness] = STATES[state];
+  return tone(hue, saturation, lightness, dark);
+}
+
+/** @param {string} kind @param {boolean} dark @param {boolean} [waits] */
+export function kindSample(kind, dark, waits = false) {
+  const range = rangeOf(kind, waits);
   return tone((range[0] + range[1]) / 2, (range[2] + range[3]) / 2, (range[4] + range[5]) / 2, dark);
 }
 
@@ -139,16 +156,17 @@ export function wordColours(graph, by, dark) {
  * @param {import("./types.js").Flamegraph} graph
  * @param {string} by kind, module or package
  * @param {boolean} dark
+ * @param {boolean} [waits] as they are in stacks that wait
  * @returns {(index: number) => string}
  */
-export function functionColours(graph, by, dark) {
+export function functionColours(graph, by, dark, waits = false) {
   const { functions, names, kinds } = graph;
   const largest = new Map(by === "kind" ? [] : wordColours(graph, by, dark));
   /** @type {(string | undefined)[]} */
   const known = new Array(functions.name.length);
   const make = (/** @type {number} */ i) => {
     const word = wordOf(graph, i, by);
-    if (word === null) return kindColour(kinds[functions.kind[i]], names[functions.name[i]] ?? "", dark);
+    if (word === null) return kindColour(kinds[functions.kind[i]], names[functions.name[i]] ?? "", dark, waits);
     return largest.get(word) ?? nameColour(word, dark);
   };
   return (index) => (known[index] ??= make(index));

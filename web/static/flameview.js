@@ -4,7 +4,7 @@
  */
 
 import { Loader } from "./api.js";
-import { LEGEND, changeColour, functionColours, kindSample, wordColours } from "./colours.js";
+import { LEGEND, changeColour, kindSample, stateColour, wordColours } from "./colours.js";
 import { byId, el } from "./dom.js";
 import { FlameGraph } from "./flame.js";
 import { tooltip } from "./float.js";
@@ -13,7 +13,9 @@ import { boxTip, details, frameMenu, parts, short, values } from "./frame.js";
 import { Notice } from "./notice.js";
 import { matched, matches, pattern } from "./search.js";
 import { NO_FILTER } from "./state.js";
+import { STATES } from "./states.js";
 import { Tree } from "./tree.js";
+import { boxColours } from "./waits.js";
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("./types.js").Flamegraph} Flamegraph */
@@ -28,7 +30,7 @@ export class FlameView {
   #nodes = NODES;
   /** @type {Flamegraph | null} */
   #graph = null;
-  /** @type {(index: number) => string} */
+  /** @type {(node: number) => string} */
   #colours = () => "";
   #crumbs = el("nav", { class: "crumbs", "aria-label": "Zoomed to" });
   #scroll = el("div", {
@@ -69,7 +71,7 @@ export class FlameView {
   #colour(node) {
     const { tree, app } = this;
     if (!tree || tree.function[node] < 0) return app.dark ? "#4a515e" : "#e2e4e8";
-    if (!tree.diff) return this.#colours(tree.function[node]);
+    if (!tree.diff) return this.#colours(node);
     const [now, base] = parts(tree.graph, tree.value(node), tree.base(node));
     return changeColour(now, base, tree.z(node), app.dark);
   }
@@ -98,7 +100,7 @@ export class FlameView {
   recolour() {
     const { tree, app } = this;
     this.flame.look = this.#look();
-    if (tree && !tree.diff) this.#colours = functionColours(tree.graph, app.state.colour, app.dark);
+    if (tree && !tree.diff) this.#colours = boxColours(tree, app.state.colour, app.dark);
     this.#showLegend();
     this.flame.draw();
   }
@@ -112,7 +114,7 @@ export class FlameView {
     const tree = new Tree(graph, /** @type {import("./tree.js").Width} */ (app.state.width));
     this.tree = tree;
     this.element.classList.toggle("diff", tree.diff);
-    if (!tree.diff) this.#colours = functionColours(graph, app.state.colour, app.dark);
+    if (!tree.diff) this.#colours = boxColours(tree, app.state.colour, app.dark);
     this.flame.look = this.#look();
     this.flame.found = this.#find();
     this.flame.show(tree, tree.find(app.state.zoom));
@@ -226,7 +228,12 @@ export class FlameView {
       return this.#legend.replaceChildren(...words.map(([word, colour]) => sample(colour, short(word, 24))));
     }
     const kinds = new Set(tree?.graph.kinds ?? []);
-    this.#legend.replaceChildren(...LEGEND.filter(([kind]) => kinds.has(kind)).map(([kind, text]) => sample(kindSample(kind, app.dark), text)));
+    const states = tree ? Object.keys(STATES).filter((state) => tree.graph.names.includes(state)) : [];
+    this.#legend.replaceChildren(
+      ...LEGEND.filter(([kind]) => kinds.has(kind) && !(states.length && kind === "note")).map(([kind, text]) => sample(kindSample(kind, app.dark), text)),
+      ...(states.length ? [sample(kindSample("user", app.dark, true), "user, waiting")] : []),
+      ...states.map((state) => sample(stateColour(state, app.dark), state.slice(1, -1))),
+    );
   }
 
   /** @param {number} node */

@@ -2,6 +2,8 @@
  * Numbers in words: values in the unit of their source, shares, spans of time, sizes.
  */
 
+import { timeName } from "./states.js";
+
 /** @type {[number, string][]} */
 const SECONDS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"], [1e-3, "ms"], [1e-6, "µs"], [1e-9, "ns"]];
 
@@ -97,9 +99,10 @@ export function level({ unit, step, in_use }, value) {
 /**
  * The same in words.
  * @param {{unit: string, in_use?: boolean}} data
+ * @param {string} source
  */
-export function levelName({ unit, in_use }) {
-  if (isTime(unit)) return "CPUs used";
+export function levelName({ unit, in_use }, source) {
+  if (isTime(unit)) return timeName(source);
   if (in_use) return unit === "bytes" ? "memory in use" : `${unit} in use`;
   return `${unit === "count" ? "samples" : unit} a second`;
 }

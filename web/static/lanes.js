@@ -130,7 +130,7 @@ export const laneAmount = (value, unit = "ns") => (isTime(unit) ? span(value / 1
 export function laneValue(lane, value, step) {
   const { unit = "ns", in_use } = lane;
   const text = level({ unit, step, in_use }, value);
-  return isTime(unit) ? `${text} ${lane.source === "cpu" ? "CPU" : "threads"}` : in_use || unit === "bytes" ? text : `${text}/s`;
+  return isTime(unit) ? `${text} ${lane.source === "cpu" ? "CPUs" : "threads"}` : in_use || unit === "bytes" ? text : `${text}/s`;
 }
 
 /**

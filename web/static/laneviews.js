@@ -283,7 +283,7 @@ export class StackLane {
   paint(context, height, folded) {
     const { frame, columns } = this.ground;
     if (folded) draw.folded(context, frame, this.lane, columns, height);
-    else draw.stacks(context, frame, this.lane, columns, height, (value) => this.#told(value).replace(/ (CPU|threads)$/, ""));
+    else draw.stacks(context, frame, this.lane, columns, height, (value) => this.#told(value).replace(/ (CPUs|threads)$/, ""));
   }
 
   /** @type {LaneView["words"]} */

@@ -17,6 +17,7 @@ import { tooltip } from "./float.js";
 import { comparePicker, rangePicker, shift, showRangeButton } from "./rangepicker.js";
 import { SandwichView } from "./sandwichview.js";
 import { Store, compares } from "./state.js";
+import { WALL } from "./states.js";
 import { TableView } from "./tableview.js";
 import { onTheme, toggleTheme } from "./theme.js";
 import { TimePanel } from "./timepanel.js";
@@ -148,7 +149,7 @@ function controls(app) {
   byId("machine", HTMLElement).replaceChildren(el("b", {}, recording.host ?? "recording"), el("span", { class: "soft" }, facts.join(" · ")));
   document.title = `${recording.host ?? "recording"} · rprof`;
   const source = byId("source", HTMLSelectElement);
-  source.append(...recording.sources.map(({ name }) => el("option", { value: name }, name)));
+  source.append(...recording.sources.map(({ name }) => el("option", { value: name }, name)), ...(app.hasWall ? [el("option", { value: WALL }, "wall clock: cpu + offcpu")] : []));
   source.hidden = recording.sources.length < 2;
   source.addEventListener("change", () => store.set({ source: source.value, type: "", older: "", zoom: "" }));
   byId("type", HTMLSelectElement).addEventListener("change", () => {

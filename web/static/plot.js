@@ -25,6 +25,7 @@ export const AXIS = 18;
  * @property {Inks} inks
  * @property {string[]} colours of the series
  * @property {string} other colour of the rest
+ * @property {boolean} cpus what all CPUs can do is a limit
  * @property {string | null} strong series that stands out
  */
 
@@ -64,7 +65,7 @@ export function plot(context, frame, data) {
     context.fillText(word && value ? `${text} ${word}` : text, LEFT - 6, clamp(place(value), 8, floor - 1));
   }
   areas(context, frame, data, y);
-  if (isTime(data.unit) && axis.top >= data.cpus) {
+  if (frame.cpus && isTime(data.unit) && axis.top >= data.cpus) {
     context.strokeStyle = inks.soft;
     context.setLineDash([3, 4]);
     context.strokeRect(LEFT, y(data.cpus), width - LEFT, 0);

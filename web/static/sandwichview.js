@@ -3,7 +3,6 @@
  */
 
 import { Loader } from "./api.js";
-import { functionColours } from "./colours.js";
 import { el } from "./dom.js";
 import { FlameGraph } from "./flame.js";
 import { tooltip } from "./float.js";
@@ -11,6 +10,7 @@ import { amount, percent } from "./format.js";
 import { boxTip, frameMenu, short } from "./frame.js";
 import { Notice } from "./notice.js";
 import { Tree } from "./tree.js";
+import { boxColours } from "./waits.js";
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("./types.js").Flamegraph} Flamegraph */
@@ -20,7 +20,7 @@ import { Tree } from "./tree.js";
 class Half {
   /** @type {Tree | null} */
   tree = null;
-  /** @type {(index: number) => string} */
+  /** @type {(node: number) => string} */
   #colours = () => "";
 
   /**
@@ -47,13 +47,13 @@ class Half {
     const { app } = this;
     const root = app.dark ? "#4a515e" : "#e2e4e8";
     return {
-      colour: (node) => (this.tree && this.tree.function[node] >= 0 ? this.#colours(this.tree.function[node]) : root),
+      colour: (node) => (this.tree && this.tree.function[node] >= 0 ? this.#colours(node) : root),
       merged: app.dark ? "#3a404b" : "#dfe2e7", inks: app.inks, up: this.up,
     };
   }
 
   recolour() {
-    if (this.tree) this.#colours = functionColours(this.tree.graph, this.app.state.colour, this.app.dark);
+    if (this.tree) this.#colours = boxColours(this.tree, this.app.state.colour, this.app.dark);
     this.flame.look = this.#look();
     this.flame.draw();
   }

@@ -61,7 +61,7 @@ export class TimeLine {
   constructor(host, inks, events) {
     this.host = host;
     this.events = events;
-    this.frame = { width: 0, height: 0, from: 0, to: 1, utc: false, inks, colours: [], other: inks.line, strong: null };
+    this.frame = { width: 0, height: 0, from: 0, to: 1, utc: false, inks, colours: [], other: inks.line, cpus: true, strong: null };
     host.append(this.#canvas);
     this.#track({ host, onPoint: (time, event) => events.onPoint(time, event.clientX, event.clientY) }, AXIS);
     host.addEventListener("dblclick", () => this.events.onSelect({ from: this.frame.from, to: this.frame.to }));

@@ -80,7 +80,7 @@ export class TimePanel {
   update() {
     const { app, line, heat } = this;
     const { state, range, extent } = app;
-    Object.assign(line.frame, this.window, { utc: state.utc, inks: app.inks });
+    Object.assign(line.frame, this.window, { utc: state.utc, inks: app.inks, cpus: (app.source?.name ?? "cpu") === "cpu" });
     line.limits = { from: extent.start, to: extent.end };
     line.selection = range;
     line.base = app.base;
@@ -179,7 +179,7 @@ export class TimePanel {
 
   /** @param {Timeline} data */
   #legend(data) {
-    byId("unit", HTMLElement).textContent = levelName(data);
+    byId("unit", HTMLElement).textContent = levelName(data, this.app.source?.name ?? "");
     // As if it were one column; of what is in use, as it is in the last one.
     const whole = { ...data, step: data.other.length * data.step };
     const rest = data.in_use ? data.other[data.other.length - 1] ?? 0 : data.other.reduce((sum, value) => sum + value, 0);
@@ -264,7 +264,7 @@ export class TimePanel {
     tooltip([
       el("strong", {}, showMoment(data.start + column * data.step, { utc: frame.utc, resolution: data.step })),
       el("span", { class: "soft" }, ` + ${span(data.step / 1000)}`),
-      line(levelName(data), level(data, sum)),
+      line(levelName(data, this.app.source?.name ?? ""), level(data, sum)),
       ...rows.slice(0, 8).map(({ name, value, colour }) => line(name, level(data, value), colour)),
       ...near.slice(0, 6).map((mark) => el("div", { class: "mark" }, `${showMoment(mark.time, { utc: frame.utc, resolution: 1, day: false })}  ${mark.text}`)),
       ...(near.length > 6 ? [el("div", { class: "mark" }, `and ${near.length - 6} more`)] : []),
@@ -279,7 +279,7 @@ export class TimePanel {
     tooltip([
       el("strong", {}, showMoment(cell.from, { utc: this.app.state.utc, resolution: 1 })),
       el("span", { class: "soft" }, ` + ${span((cell.to - cell.from) / 1000)}`),
-      line(isTime(data.unit) ? "CPUs used" : "here", shown(cell.value)),
+      line(isTime(data.unit) ? levelName(data, this.app.source?.name ?? "") : "here", shown(cell.value)),
       line("at most, in a cell", shown(this.heat.most)),
     ], x, y);
   }

@@ -32,9 +32,10 @@ export const HOSTILE = [
 
 /**
  * A flame graph of so many nodes at most.
- * @param {{nodes: number, seed?: number, names?: string[], base?: boolean, depth?: number}} options
+ * @param {{nodes: number, seed?: number, names?: string[], base?: boolean, depth?: number, waits?: boolean}} options
+ *   `waits`: every other stack does, and ends in what for
  */
-export function flamegraph({ nodes, seed = 1, names: given, base = false, depth: deepest = 80 }) {
+export function flamegraph({ nodes, seed = 1, names: given, base = false, depth: deepest = 80, waits = false }) {
   const next = random(seed);
   const words = ["poll", "read", "parse", "alloc", "write", "hash", "visit", "compile", "lock", "copy", "flush", "route"];
   const names = given ?? Array.from({ length: Math.min(35000, Math.max(50, nodes / 14)) }, (_, i) => `${words[i % 12]}::${words[(i * 7) % 11]}_${i}`);
@@ -69,6 +70,23 @@ export function flamegraph({ nodes, seed = 1, names: given, base = false, depth:
       .filter(([, , part]) => part > 0).sort((a, b) => (names[a[1]] < names[b[1]] ? -1 : 1));
     tree.self[at] = below.reduce((left, [, , part]) => left - part, value);
     open.push(...below.reverse());
+  }
+  if (waits) {
+    const states = ["[sleep]", "[disk]", "[lock]", "[preempted]", "[runnable]"];
+    kinds.push("note");
+    for (const state of states) {
+      names.push(state);
+      functions.name.splice(-1, 0, names.length);
+      functions.kind.splice(-1, 0, kinds.length - 1);
+      [functions.module, functions.file, functions.line].forEach((list) => list.splice(-1, 0, 0));
+    }
+    const root = functions.name.length - 1;
+    tree.function = tree.function.map((index) => (index >= root - states.length ? root : index));
+    let top = 0;
+    tree.depth.forEach((depth, i) => {
+      if (depth === 1) top += 1;
+      if (depth > 2 && top % 2 && (tree.depth[i + 1] ?? 0) <= depth) tree.function[i] = root - 1 - (i % states.length);
+    });
   }
   const answer = { unit: "ns", total, samples: 900000, pruned: 0, names: ["all", ...names], kinds, modules: ["", "/usr/bin/server", "[kernel]", "/usr/lib/libc.so.6", "/usr/lib/jvm/libjvm.so"], files: ["", "src/lib.rs", "kernel/sched/core.c"], functions, tree };
   if (!base) return answer;
@@ -125,9 +143,9 @@ export function marksOf(ran, { start, end, marks, names }) {
 
 /**
  * The answers.
- * @param {{nodes?: number, names?: string[], empty?: boolean, hours?: number, error?: string, marks?: number, runs?: number}} options
+ * @param {{nodes?: number, names?: string[], empty?: boolean, hours?: number, error?: string, marks?: number, runs?: number, waits?: boolean}} options
  */
-export function answers({ nodes = 20000, names, empty = false, hours = 1, error, marks = 60, runs = 40 }) {
+export function answers({ nodes = 20000, names, empty = false, hours = 1, error, marks = 60, runs = 40, waits = false }) {
   const end = Date.UTC(2026, 10, 21, 4, 0, 0);
   const start = empty ? end : end - hours * 3600e3;
   /** @type {Map<string, unknown>} */
@@ -139,7 +157,7 @@ export function answers({ nodes = 20000, names, empty = false, hours = 1, error,
   };
   const graph = (/** @type {boolean} */ base) => keep(`graph ${base}`, () => empty
     ? { unit: "ns", total: 0, samples: 0, pruned: 0, names: ["all"], kinds: ["group"], modules: [""], files: [""], functions: { name: [0], kind: [0], module: [0], file: [0], line: [0] }, tree: { depth: [0], function: [0], total: [0], self: [0] } }
-    : flamegraph({ nodes, names, base }));
+    : flamegraph({ nodes, names, base, waits }));
   /** @param {URLSearchParams} words */
   const table = (words) => {
     const base = words.has("base_from");
@@ -159,7 +177,8 @@ export function answers({ nodes = 20000, names, empty = false, hours = 1, error,
   /** @type {Record<string, (words: URLSearchParams) => any>} */
   const api = {
     recording: () => ({ rprof: "0.1.0", host: "made-up", kernel: "6.18.5", architecture: "x86_64", cpus: 8, target: "the whole machine", start, end, live: true,
-      sources: [{ name: "cpu", kind: "stacks", event: "cpu-clock", frequency: 19, value: { name: "cpu", unit: "ns" } }],
+      sources: [{ name: "cpu", kind: "stacks", event: "cpu-clock", frequency: 19, value: { name: "cpu", unit: "ns" } },
+        ...(waits ? [{ name: "offcpu", kind: "stacks", frequency: 99, value: { name: "off_cpu", unit: "ns" } }] : [])],
       labels: ["comm", "process", "thread", "exe", "cmdline", "uid", "cgroup", "container", "unit", "service"],
       lanes: empty ? [] : [{ name: "runqlat", kind: "latency", unit: "nanoseconds", by: ["process"] }, { name: "gc", kind: "latency", unit: "nanoseconds", by: ["process"] }, ...["exec", "exit", "signal"].map((name) => ({ name, kind: "events", unit: "count", by: [] }))],
       remarks: error ? [error] : [] }),
