@@ -1,6 +1,7 @@
 /*
- * What the viewer costs in a browser: first paint of the page on `rprof web`, and drawing, zooming
- * and searching a tree of 500,000 nodes. The tree is made up; the server of it only hands out text.
+ * What the viewer costs in a browser: first paint of the page on `rprof web`, drawing, zooming and
+ * searching a tree of 500,000 nodes, and lanes with 10,000 marks and as many commands. Tree and marks
+ * are made up; the server of them only hands out text.
  *
  *   node bench/viewer.mjs [--rprof BINARY [FILE|STORE]] [--rounds N] [--nodes N] [--json]
  *
@@ -81,6 +82,7 @@ const note = (/** @type {string} */ name, /** @type {number} */ value) => (figur
 const browser = await launch();
 const nodes = Number(values.nodes);
 const large = await serve({ nodes });
+const crowd = await serve({ marks: 10000, runs: 10000 });
 if (values.rprof) process.env.RPROF = values.rprof;
 const real = values.rprof ? await web(positionals[0] ?? recorded()) : null;
 for (let round = 0; round < Number(values.rounds); round++) {
@@ -106,8 +108,23 @@ for (let round = 0; round < Number(values.rounds); round++) {
   note(`${nodes} nodes: script of a search`, await script(page, session, () => page.keyboard.insertText("hash")));
   await context.close();
 }
+for (let round = 0; round < Number(values.rounds); round++) {
+  const { context, page } = await open(browser, `${crowd.url}?folded=none`);
+  const session = await context.newCDPSession(page);
+  await session.send("Performance.enable");
+  const track = page.locator(".track").last();
+  await track.scrollIntoViewIfNeeded();
+  await page.waitForTimeout(800);
+  const box = await track.boundingBox();
+  if (!box) throw new Error("there is no lane on the page");
+  note("10,000 marks: script of pointing", await script(page, session, () => page.mouse.move(box.x + box.width * 0.4, box.y + 10)));
+  await page.mouse.move(box.x + box.width * 0.4, 150);
+  note("10,000 marks: script of the wheel, with two answers", await script(page, session, () => page.mouse.wheel(0, -120)));
+  await context.close();
+}
 await browser.close();
 large.close();
+crowd.close();
 real?.close();
 
 const rows = Object.entries(figures).map(([figure, list]) => ({ figure, ms: Math.round(median(list) * 10) / 10, least: Math.round(Math.min(...list) * 10) / 10, most: Math.round(Math.max(...list) * 10) / 10 }));
