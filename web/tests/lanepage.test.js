@@ -247,4 +247,8 @@ test("lanes fit a phone", () => visit(browser, server.url, async (page) => {
   await drawn(page);
   await track(page, "runqlat").waitFor();
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "nothing sticks out");
+  for (const name of ["#timeline", ".track"]) {
+    const box = await page.locator(name).first().boundingBox();
+    assert.ok(box && box.width > 300, `${name} has the whole width`);
+  }
 }, { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }));
