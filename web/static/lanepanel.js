@@ -168,10 +168,10 @@ export class LanePanel {
   #toggle = byId("lanes-toggle", HTMLButtonElement);
   /** @type {Timeline | null} */
   #data = null;
-  /** @type {Processes} */
+  /** @type {Processes & {error?: string}} */
   #runs = { processes: [], count: 0, more: 0 };
   /** @type {Loader<Processes>} */
-  #loader = new Loader(() => {}, (runs) => this.#took(runs), () => this.#took({ processes: [], count: 0, more: 0 }));
+  #loader = new Loader(() => {}, (runs) => this.#took(runs), ({ message }) => this.#took({ processes: [], count: 0, more: 0, error: message }));
   /** @type {Set<string>} keys */
   folded = new Set();
 
@@ -213,7 +213,7 @@ export class LanePanel {
     this.#fill();
   }
 
-  /** @param {Processes} runs */
+  /** @param {Processes & {error?: string}} runs */
   #took(runs) {
     this.#runs = runs;
     this.#fill();
@@ -229,7 +229,7 @@ export class LanePanel {
   #fill() {
     const { app, line } = this;
     const data = this.#data;
-    const ran = this.#runs.processes.length > 0;
+    const ran = this.#runs.processes.length > 0 || this.#runs.error !== undefined;
     const lanes = data?.lanes ?? [];
     this.#toggle.hidden = !lanes.length && !ran;
     this.#toggle.setAttribute("aria-pressed", String(this.open));

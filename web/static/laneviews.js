@@ -162,7 +162,7 @@ export class LatencyLane {
   /** @param {Mark[]} marks @param {{clientX: number, clientY: number}} at */
   #open(marks, { clientX, clientY }) {
     const { app, runs } = this.ground;
-    void openMarks(app, runs, { marks, source: this.lane.source, from: marks[0].time, to: marks[0].time, all: true }, clientX, clientY);
+    void openMarks(app, runs, { marks, source: this.lane.source, from: marks[0].time, to: marks[marks.length - 1].time, all: !this.lane.more }, clientX, clientY);
   }
 
   /** @param {Range | null} range */
@@ -289,6 +289,7 @@ export class StackLane {
   /** @type {LaneView["words"]} */
   words(time) {
     const { values = [] } = this.lane;
+    if (!values.length) return "not known of this view";
     if (time === null) return `up to ${this.#told(values.reduce((most, value) => Math.max(most, value), 0))}`;
     const value = values[columnAt(this.ground.columns, time)];
     return value === undefined ? "–" : this.#told(value);
@@ -334,7 +335,7 @@ export class RunLane {
   /** @type {Run | null} */
   #at = null;
 
-  /** @param {Ground} ground @param {{processes: Run[], more: number}} data */
+  /** @param {Ground} ground @param {{processes: Run[], more: number, error?: string}} data */
   constructor(ground, data) {
     this.ground = ground;
     this.data = data;
@@ -376,6 +377,7 @@ export class RunLane {
   /** @type {LaneView["words"]} */
   words(time) {
     const { placed, left } = this.#packed;
+    if (this.data.error !== undefined) return short(this.data.error);
     if (time !== null) {
       const now = placed.filter(({ run }) => run.start <= time && (run.end ?? Infinity) >= time).length;
       return now ? `${count(now)} run` : "–";

@@ -243,6 +243,14 @@ test("10,000 marks and 10,000 commands leave time in a frame", async () => {
   }
 });
 
+test("that commands cannot be asked for is told in their lane", () => visit(browser, "about:blank", async (page) => {
+  await page.route(/api\/processes/, (route) => route.fulfill({ status: 503, json: { error: "too much at once: <b>try again</b>" } }));
+  await page.goto(server.url);
+  await drawn(page);
+  await page.waitForSelector(".lane .told >> text=Too much at once: <b>try again</b>");
+  await track(page, "runqlat").waitFor();
+}, { allow: /status of 503/ }));
+
 test("lanes fit a phone", () => visit(browser, server.url, async (page) => {
   await drawn(page);
   await track(page, "runqlat").waitFor();
