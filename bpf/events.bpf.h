@@ -27,9 +27,10 @@ struct event {
 /* What happened to events, read by user space while it runs. */
 struct event_counters {
 	__u64 sent;
-	__u64 lost;    /* no room in the ring buffer */
-	__u64 crowded; /* no place left to build them in */
-	__u64 compat;  /* 32-bit system calls, which have other numbers and are not decoded */
+	__u64 lost;     /* no room in the ring buffer */
+	__u64 crowded;  /* no place left to build them in */
+	__u64 compat;   /* 32-bit system calls, which have other numbers and are not decoded */
+	__u64 left_out; /* beyond `per_second` */
 };
 
 /* A map of its own, so that user space reads it by the same name in each source. */
@@ -116,11 +117,38 @@ static __always_inline void describe(struct event *event, __u32 kind)
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 }
 
+/* Events that are sent in a second at most; 0: all. */
+const volatile __u64 per_second = 0;
+
+/* The second that events are counted in, and how many there were. */
+__u64 budget_second = 0;
+__u64 budget_used = 0;
+
+/* Two CPUs that begin a second at once may let a few more through. */
+static __always_inline bool is_within_budget(void)
+{
+	__u64 second;
+
+	if (!per_second)
+		return true;
+	second = bpf_ktime_get_ns() / 1000000000;
+	if (budget_second != second) {
+		budget_second = second;
+		budget_used = 0;
+	}
+	if (__sync_fetch_and_add(&budget_used, 1) < per_second)
+		return true;
+	__sync_fetch_and_add(&counters.left_out, 1);
+	return false;
+}
+
 static __always_inline void send(void *record, __u64 size)
 {
 	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
 	__u64 wakeup = waiting >= events_wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 
+	if (!is_within_budget())
+		return;
 	if (bpf_ringbuf_output(&events, record, size, wakeup))
 		__sync_fetch_and_add(&counters.lost, 1);
 	else

@@ -38,6 +38,8 @@ pub mod viewer;
 
 pub mod heap;
 
+pub mod lanes;
+
 pub mod session;
 
 pub mod callers;

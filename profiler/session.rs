@@ -12,10 +12,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use crate::{
     bpf::RunTimeStats,
     collector::{Batch, TaskEvent, TaskEvents},
+    lanes::{self, Chosen, Lanes},
     machine,
-    model::{Info, Overhead, SourceInfo, Stats, UnwindTables},
+    model::{Info, LaneInfo, LaneStats, Overhead, SourceInfo, Stats, UnwindTables},
     resolve::{Held, Limits, Resolver},
-    sources::{self, Base, Options, Stacks, Stream},
+    sources::{Base, Options, Stream},
     store::{SourceState, Writer},
     unwind::Loader,
 };
@@ -27,8 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What to record.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Sources.
+    /// Sources, of all kinds.
     pub sources: Vec<String>,
+    /// What else there is to be, and how.
+    pub lanes: lanes::Settings,
     /// What they are told.
     pub options: Options,
     /// Whom they watch, in words.
@@ -58,6 +61,7 @@ pub struct Session {
     plan: Plan,
     base: Base,
     streams: Streams,
+    lanes: Lanes,
     tasks: TaskEvents,
     resolver: Resolver,
     /// True if the kernel woke us just now: it will not do so again for a moment.
@@ -93,6 +97,8 @@ pub struct Summary {
     pub info: Info,
     /// Its sources, and what each counted.
     pub sources: Vec<(SourceInfo, Stats)>,
+    /// What there is besides stacks, and what was counted of it.
+    pub lanes: Vec<(LaneInfo, LaneStats)>,
 }
 
 impl Session {
@@ -103,16 +109,14 @@ impl Session {
     /// # Errors
     /// Says what is missing, and how to get it.
     pub fn open(plan: Plan, why: &str, writer: impl FnOnce() -> Result<Writer>) -> Result<Self> {
-        let sources: Result<Vec<_>> =
-            plan.sources.iter().map(|name| sources::find_stacks(name)).collect();
-        let sources = sources?;
+        let chosen = Chosen::of(&plan.sources, plan.lanes)?;
         plan.options.target.check()?;
         crate::doctor::check_recording()?;
         // Now, so that its threads do not inherit that we run ahead.
         machine::start_workers(plan.workers)?;
         let writer = writer()?;
-        match Self::open_streams(&plan, &sources) {
-            Ok((base, streams, tasks, resolver)) => {
+        match Self::open_streams(&plan, &chosen) {
+            Ok((base, streams, lanes, tasks, resolver)) => {
                 let (host, kernel, architecture) = machine::uname();
                 let info = Info {
                     version: env!("CARGO_PKG_VERSION").into(),
@@ -129,6 +133,7 @@ impl Session {
                     base,
                     woken: false,
                     streams,
+                    lanes,
                     tasks,
                     resolver,
                     writer: Some(writer),
@@ -136,7 +141,7 @@ impl Session {
                     _run_time: RunTimeStats::enable().ok(),
                     batch: Batch::default(),
                     events: Vec::new(),
-                    before: vec![Stats::default(); sources.len()],
+                    before: vec![Stats::default(); chosen.stacks.len()],
                     rates: Vec::new(),
                     start: 0,
                     committed: 0,
@@ -155,9 +160,10 @@ impl Session {
 
     fn open_streams(
         plan: &Plan,
-        sources: &[&dyn Stacks],
-    ) -> Result<(Base, Streams, TaskEvents, Resolver)> {
-        if sources.is_empty() {
+        chosen: &Chosen,
+    ) -> Result<(Base, Streams, Lanes, TaskEvents, Resolver)> {
+        let sources = &chosen.stacks;
+        if plan.sources.is_empty() {
             bail!("no source to record");
         }
         let rates: Result<Vec<u64>> =
@@ -168,10 +174,11 @@ impl Session {
             .map(|(number, source)| source.open(&plan.options, &base, number))
             .collect();
         let streams = streams?;
+        let lanes = Lanes::open(chosen, plan.lanes, &plan.options, &base)?;
         let loader = Loader::new(base.unwind_maps()?, plan.table_bytes)?;
         let held: Vec<Held> = streams.iter().map(|stream| stream.held()).collect();
         let resolver = Resolver::new(loader, &held, &plan.options.target.pids, &plan.limits)?;
-        Ok((base, streams, TaskEvents::open()?, resolver))
+        Ok((base, streams, lanes, TaskEvents::open()?, resolver))
     }
 
     /// Begins to measure. It is `unix_ns` now (since the Unix epoch).
@@ -188,7 +195,8 @@ impl Session {
         self.starts_at(now, unix_ns + (now - before));
         machine::run_ahead();
         self.base.start()?;
-        self.streams.iter_mut().try_for_each(|stream| stream.start())
+        self.streams.iter_mut().try_for_each(|stream| stream.start())?;
+        self.lanes.start()
     }
 
     /// Waits for the kernel to have something, for one of `others` to become readable, or for
@@ -201,12 +209,13 @@ impl Session {
         let pause = if self.woken && !pause.is_zero() { pause } else { self.plan.poll };
         let rests = self.streams.iter().filter_map(|stream| stream.rests()).min();
         let timeout = timeout.min(self.plan.poll).min(pause).min(self.until_commit());
-        let timeout = timeout.min(rests.unwrap_or(timeout));
+        let timeout = timeout.min(rests.unwrap_or(timeout)).min(self.lanes.rests());
         // Upwards, or the last part of a millisecond would be spent going round.
         let timeout = timeout.as_nanos().div_ceil(1_000_000).min(60_000) as u16;
         let mut fds: Vec<PollFd<'_>> = (self.base.wakeup_fd().into_iter())
             .chain([self.resolver.wakeup_fd()])
             .chain(self.tasks.wakeup_fds())
+            .chain(self.lanes.wakeup_fds())
             .chain(others.iter().copied())
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
@@ -333,6 +342,8 @@ impl Session {
             sum.bpf_ns += stats.overhead.bpf_ns;
             sum.bpf_runs += stats.overhead.bpf_runs;
         }
+        let (bpf_ns, bpf_runs) = self.lanes.cost();
+        (sum.bpf_ns, sum.bpf_runs) = (sum.bpf_ns + bpf_ns, sum.bpf_runs + bpf_runs);
         sum
     }
 
@@ -343,7 +354,7 @@ impl Session {
 
     /// What was counted so far, of the first source.
     pub fn stats(&self) -> Stats {
-        self.stats_since(&self.counted()).swap_remove(0)
+        self.stats_since(&self.counted()).into_iter().next().unwrap_or_default()
     }
 
     /// Takes in what is left, names it as far as `patience` goes, and seals the recording. Where a
@@ -354,11 +365,13 @@ impl Session {
     pub fn finish(mut self, patience: Duration) -> Result<Summary> {
         machine::run_all_ahead();
         self.streams.iter_mut().for_each(|stream| stream.stop());
+        self.lanes.stop();
         self.base.stop();
         self.drain()?;
+        self.lanes.read(&[], true)?;
         let stats = self.seal(machine::monotonic_ns(), None, patience)?;
         let sources = self.sources.into_iter().zip(stats).collect();
-        Ok(Summary { info: self.info, sources })
+        Ok(Summary { info: self.info, sources, lanes: self.lanes.counted() })
     }
 
     fn starts_at(&mut self, monotonic: u64, unix: u64) {
@@ -369,6 +382,7 @@ impl Session {
         self.name_next = 0;
         self.naming = self.plan.commit / 2;
         self.resolver.begin(monotonic);
+        self.lanes.begin(monotonic);
     }
 
     /// Completes the recording, which ends now. `counted` is what was counted until then.
@@ -378,8 +392,8 @@ impl Session {
         counted: Option<&[Stats]>,
         patience: Duration,
     ) -> Result<Vec<Stats>> {
-        let Self { base, streams, tasks, batch, events, .. } = self;
-        let mut meanwhile = |base: &mut Base| read(base, streams, tasks, batch, events);
+        let Self { base, streams, lanes, tasks, batch, events, .. } = self;
+        let mut meanwhile = |base: &mut Base| read(base, streams, lanes, tasks, batch, events);
         self.resolver.complete(base, patience, &mut meanwhile)?;
         self.info.complete = true;
         let stats = match counted {
@@ -388,7 +402,10 @@ impl Session {
         };
         self.write(now, &stats)?;
         if let Some(writer) = self.writer.take() {
-            let empty = stats.iter().all(|stats| stats.samples == 0);
+            let empty = match &stats[..] {
+                [] => !self.lanes.has_any(),
+                stats => stats.iter().all(|stats| stats.samples == 0),
+            };
             if empty && !self.plan.keep_empty {
                 writer.discard();
             } else {
@@ -404,11 +421,13 @@ impl Session {
     }
 
     fn read(&mut self) -> Result<()> {
-        read(&mut self.base, &mut self.streams, &mut self.tasks, &mut self.batch, &mut self.events)
+        let Self { base, streams, lanes, tasks, batch, events, .. } = self;
+        read(base, streams, lanes, tasks, batch, events)
     }
 
     fn resolve(&mut self) -> Result<()> {
         let (batch, events) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.events));
+        self.resolver.tell(self.lanes.began());
         self.resolver.add(batch, events, &mut self.base)
     }
 
@@ -423,7 +442,18 @@ impl Session {
         let mut frees: Vec<_> =
             (0..self.sources.len()).map(|number| self.resolver.take_frees(number)).collect();
         let named = self.resolver.take_named();
+        self.lanes.gather(now)?;
+        for note in self.lanes.notes() {
+            tracing::info!("{note}");
+        }
         let count = samples.iter().map(|samples| samples.len() as u64).sum::<u64>();
+        let (info, zero) = (&self.info, self.info.start.saturating_sub(self.start));
+        let writer = &mut self.writer;
+        self.lanes.take(zero, |lanes| {
+            if let Some(writer) = writer {
+                writer.add_lanes(info, lanes);
+            }
+        });
         let Some(writer) = &mut self.writer else {
             self.unwritten += count;
             return Ok(());
@@ -496,6 +526,7 @@ impl Session {
 fn read(
     base: &mut Base,
     streams: &mut Streams,
+    lanes: &mut Lanes,
     tasks: &mut TaskEvents,
     batch: &mut Batch,
     events: &mut Vec<TaskEvent>,
@@ -516,6 +547,7 @@ fn read(
     // After the samples, so that no process of theirs did anything that we do not know of.
     let mut new = tasks.drain();
     streams.iter_mut().try_for_each(|stream| stream.follow(&new))?;
+    lanes.read(&new, false)?;
     events.append(&mut new);
     Ok(())
 }

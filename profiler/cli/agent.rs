@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use super::{args::AgentArgs, record::check_sources, signals::Signals, web::addresses};
 use crate::{
     agent::{Agent, Bound, Config, MEMORY_LEAST, ViewerSettings, WallClock, Why, viewer_user},
+    lanes::Settings,
     session::Plan,
     sources::{MemoryOptions, Options},
     store::Limits,
@@ -73,6 +74,7 @@ fn config(args: &AgentArgs) -> Result<Config> {
     Ok(Config {
         plan: Plan {
             sources: args.source.clone(),
+            lanes: Settings { marks: !args.no_marks, always_on: true },
             target: target.to_string(),
             options: Options {
                 target,

@@ -79,6 +79,7 @@ fn question(args: &LatencyArgs, source: &dyn Latency) -> Question {
             _ => None,
         },
         each: args.each,
+        cheap: false,
     }
 }
 

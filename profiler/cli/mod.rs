@@ -16,6 +16,7 @@ mod doctor;
 mod latency;
 mod limits;
 mod memory;
+mod past;
 mod progress;
 mod read;
 mod record;

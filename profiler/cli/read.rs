@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::args::{ExportArgs, FlamegraphArgs, ReportArgs};
+use super::{
+    args::{ExportArgs, FlamegraphArgs, ReportArgs},
+    past::{self, Shape},
+};
 use crate::{
     model::{Profile, View},
     output::{self, Output},
@@ -22,11 +25,15 @@ pub fn flamegraph(args: &FlamegraphArgs) -> Result<()> {
 /// `rprof report`
 pub fn report(args: &ReportArgs) -> Result<()> {
     let view = args.view.view();
+    let width = terminal_size::terminal_size().map(|(width, _)| width.0.into());
+    let width = width.filter(|_| io::stdout().is_terminal());
+    let shape = Shape { json: args.json, limit: args.limit, width };
+    if let Some(bytes) = lane(&args.file, &view, shape)? {
+        return super::print(&bytes);
+    }
     if args.json {
         return show(&args.file, &view, &output::ReportJson, "");
     }
-    let width = terminal_size::terminal_size().map(|(width, _)| width.0.into());
-    let width = width.filter(|_| io::stdout().is_terminal());
     show(&args.file, &view, &output::Report { limit: args.limit, width }, "")
 }
 
@@ -36,8 +43,27 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         let known: Vec<&str> = output::names().collect();
         bail!("no format {:?}; there is: {}", args.format, known.join(", "));
     };
-    let redirect = format!("rprof export -f {} > out", args.format);
-    show(&args.file, &args.view.view(), format, &redirect)
+    let (redirect, view) = (format!("rprof export -f {} > out", args.format), args.view.view());
+    if args.format == "json" {
+        let shape = Shape { json: true, limit: usize::MAX, width: None };
+        if let Some(bytes) = lane(&args.file, &view, shape)? {
+            return super::print(&bytes);
+        }
+    }
+    show(&args.file, &view, format, &redirect)
+}
+
+/// What a view shows that is of no stacks; none if it is of some.
+fn lane(file: &Path, view: &View, shape: Shape) -> Result<Option<Vec<u8>>> {
+    if view.source.is_none() {
+        return Ok(None);
+    }
+    let mut store = Store::open(file)?;
+    let shown = past::show(&mut store, view, shape)?;
+    if shown.is_some() {
+        store.remarks().iter().for_each(|remark| say!("rprof: {remark}"));
+    }
+    Ok(shown)
 }
 
 fn show(file: &Path, view: &View, output: &dyn Output, redirect: &str) -> Result<()> {

@@ -14,7 +14,9 @@ use super::{
     signals::Signals,
 };
 use crate::{
+    lanes::Settings,
     machine::{self, WORKERS_MAX},
+    model::{LaneKind, LaneStats},
     nearest::nearest,
     resolve,
     session::{Plan, Session, Summary},
@@ -56,6 +58,7 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     target.pids.extend(at_exec);
     let plan = Plan {
         sources: args.source.clone(),
+        lanes: Settings { marks: !args.no_marks, always_on: false },
         options: Options {
             target: target.clone(),
             at_exec,
@@ -142,9 +145,11 @@ pub fn check_sources(names: &[String]) -> Result<()> {
 
 /// Tells what was recorded, and what to do next.
 fn tell(summary: &Summary, target: &Target, path: &Path) -> Result<()> {
-    let Summary { info, sources } = summary;
+    let Summary { info, sources, lanes } = summary;
     let seconds = info.duration as f64 / 1e9;
-    if sources.iter().all(|(_, stats)| stats.samples == 0) {
+    let nothing = |stats: &LaneStats| stats.times == 0 && stats.marks == 0;
+    let only_lanes = sources.is_empty() && !lanes.iter().all(|(_, stats)| nothing(stats));
+    if !only_lanes && sources.iter().all(|(_, stats)| stats.samples == 0) {
         bail!("{}", why_empty(summary, target));
     }
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -162,6 +167,21 @@ fn tell(summary: &Summary, target: &Target, path: &Path) -> Result<()> {
             say!("rprof: {what}: {}", HumanCount(*count));
         }
     }
+    for (lane, stats) in lanes {
+        let LaneStats { times, marks, left_out, missed, .. } = stats;
+        let times = match lane.kind {
+            LaneKind::Latency => format!("{} times, ", HumanCount(*times)),
+            LaneKind::Events => String::new(),
+        };
+        let left_out = match left_out {
+            0 => String::new(),
+            count => format!(", {} left out", HumanCount(*count)),
+        };
+        say!("rprof: {}: {times}{} marks{left_out}", lane.name, HumanCount(*marks));
+        for (what, count) in missed {
+            say!("rprof: {}: {what}: {}", lane.name, HumanCount(*count));
+        }
+    }
     let own = sources.iter().map(|(_, stats)| stats.overhead).next().unwrap_or_default();
     say!(
         "rprof: used {:.2} s of CPU time, {} of memory",
@@ -177,7 +197,7 @@ fn tell(summary: &Summary, target: &Target, path: &Path) -> Result<()> {
 }
 
 fn why_empty(summary: &Summary, target: &Target) -> String {
-    let Summary { info, sources } = summary;
+    let Summary { info, sources, .. } = summary;
     let lost: u64 = sources.iter().map(|(_, stats)| stats.lost).sum();
     if lost > 0 {
         return format!("all {lost} samples were lost; try a lower -F, or a larger --rate");

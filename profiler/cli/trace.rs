@@ -132,6 +132,7 @@ fn filters(args: &TraceArgs) -> Result<Filters> {
         file: args.file.clone(),
         stacks: args.stack,
         ring_bytes: ring_bytes as u32,
+        ..Filters::default()
     })
 }
 

@@ -107,6 +107,8 @@ pub struct Occurrence {
     pub time: u64,
     /// How long it took, ns.
     pub ns: u64,
+    /// Whose it was; 0 if that is not known.
+    pub pid: u32,
     /// What it was.
     pub labels: Vec<(Key, String)>,
 }

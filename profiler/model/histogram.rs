@@ -13,6 +13,10 @@ const STEPS: u64 = 1 << STEP_BITS;
 /// log2 of what the last bucket ends at, ns: 18 minutes. What is longer is in it too.
 const RANGE_BITS: u32 = 40;
 
+/// Times in one bucket of what is read from a file, at most: as many as a century of any machine has,
+/// and few enough that all that a question adds up fits.
+const COUNT_MAX: u64 = 1 << 44;
+
 /// The number of buckets.
 pub const BUCKETS: usize = (STEPS + (RANGE_BITS - STEP_BITS) as u64 * STEPS) as usize;
 
@@ -52,6 +56,29 @@ impl Histogram {
         Self { counts, count, sum, max }
     }
 
+    /// A histogram of what was written of another: [`Histogram::counts`], sum and longest. None if
+    /// there is no such bucket, or more times than any that is counted has.
+    pub fn from_parts(
+        counts: impl IntoIterator<Item = (u16, u64)>,
+        sum: u64,
+        max: u64,
+    ) -> Option<Self> {
+        let mut histogram = Self { sum, max, ..Self::default() };
+        for (bucket, count) in counts {
+            if usize::from(bucket) >= BUCKETS || count > COUNT_MAX {
+                return None;
+            }
+            *histogram.counts.entry(bucket).or_default() += count;
+            histogram.count += count;
+        }
+        Some(histogram)
+    }
+
+    /// Each bucket with something in it, by number, and how many times.
+    pub fn counts(&self) -> impl ExactSizeIterator<Item = (u16, u64)> + '_ {
+        self.counts.iter().map(|(&bucket, &count)| (bucket, count))
+    }
+
     /// Counts one time, ns.
     pub fn add(&mut self, ns: u64) {
         *self.counts.entry(bucket_of(ns)).or_default() += 1;
@@ -63,9 +90,10 @@ impl Histogram {
     /// Adds all that `other` has counted.
     pub fn merge(&mut self, other: &Self) {
         for (&bucket, &count) in &other.counts {
-            *self.counts.entry(bucket).or_default() += count;
+            let sum = self.counts.entry(bucket).or_default();
+            *sum = sum.saturating_add(count);
         }
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         self.sum = self.sum.saturating_add(other.sum);
         self.max = self.max.max(other.max);
     }
@@ -156,7 +184,7 @@ fn bounds(bucket: u16) -> (u64, u64) {
 }
 
 /// What histograms are kept apart by.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Key {
     /// A process: command name and pid.
     Process,

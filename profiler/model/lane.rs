@@ -53,8 +53,7 @@ pub struct LaneStats {
 /// What a source of kind `latency` measured in a short stretch of time.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Slice {
-    /// ns; since the recording's start where it is written, and since the Unix epoch where it is
-    /// read.
+    /// ns since the Unix epoch.
     pub start: u64,
     /// Its end, likewise.
     pub end: u64,
@@ -65,8 +64,7 @@ pub struct Slice {
 /// Something that happened.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Mark {
-    /// When, ns; since the recording's start where it is written, and since the Unix epoch where it
-    /// is read.
+    /// When, ns since the Unix epoch.
     pub time: u64,
     /// Until when, of what lasts and is over, likewise.
     pub end: Option<u64>,

@@ -149,6 +149,31 @@ impl Lines {
             Some(_) => "]}",
         });
     }
+
+    /// Appends the fields of an event as a JSON object, without what all events have.
+    pub fn fields(&self, event: &Event<'_>, line: &mut String) {
+        let _ = write!(line, "{{\"uid\":{}", event.uid);
+        for (field, value) in self.fields.iter().zip(&event.values) {
+            if field.name != "uid" {
+                line.push(',');
+                json_value(field.name, value, line);
+            }
+        }
+        line.push('}');
+    }
+
+    /// What an event's columns say, without their widths, and without those that say nothing.
+    pub fn words(&self, event: &Event<'_>) -> String {
+        let columns = self.fields.iter().zip(&event.values).filter(|(field, _)| field.width > 0);
+        let cells = columns.map(|(_, value)| cell(value)).filter(|cell| !cell.is_empty());
+        cells.filter(|cell| cell != "-").collect::<Vec<_>>().join(" ")
+    }
+
+    /// The value of a field.
+    pub fn value<'a, 'b>(&self, event: &'a Event<'b>, name: &str) -> &'a Value<'b> {
+        let index = self.fields.iter().position(|field| field.name == name);
+        index.and_then(|index| event.values.get(index)).unwrap_or(&Value::None)
+    }
 }
 
 /// Appends the functions of a stack, a line each, the innermost first.
@@ -179,7 +204,7 @@ fn pad(line: &mut String, text: &str, field: &Field) {
 }
 
 /// A value as people read it; `-` where there is none, so that programs can count columns too.
-fn cell<'a>(value: &'a Value<'_>) -> Cow<'a, str> {
+pub fn cell<'a>(value: &'a Value<'_>) -> Cow<'a, str> {
     match value {
         Value::None => "-".into(),
         Value::Number(number) => number.to_string().into(),

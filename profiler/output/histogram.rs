@@ -170,7 +170,7 @@ pub fn write_each(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<()> {
-    for Occurrence { time, ns, labels } in occurrences {
+    for Occurrence { time, ns, labels, .. } in occurrences {
         let time = unix.saturating_add(*time);
         if json {
             let labels = labels_object(labels);

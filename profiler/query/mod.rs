@@ -7,6 +7,8 @@ use std::time::Instant;
 
 mod callers;
 mod labels;
+mod lanes;
+mod marks;
 mod names;
 #[cfg(test)]
 mod oracle;
@@ -19,14 +21,15 @@ mod tree;
 mod weights;
 
 pub use labels::{Labels, labels};
+pub use lanes::{EventsLane, Grid, Lane, Latency, LatencyLane, Quantiles, StacksLane, Whom};
+pub use marks::{Mark, Marks, Processes, Run, distinct, listed, processes};
 pub use names::{Mapping, Names};
 pub use pictures::{Sandwich, flamegraph, sandwich, table};
 pub use straight::Scratch;
 pub use summary::{Honesty, Span, Summary, honesty, summary, unnamed};
 pub use table::Table;
 pub use time::{
-    COLUMNS_MAX, Gather, Heatmap, Lane, Mark, Points, Timeline, heatmap, heatmap_range, lane,
-    timeline,
+    COLUMNS_MAX, Gather, Heatmap, Points, Timeline, heatmap, heatmap_range, lane, timeline,
 };
 pub use tree::{BOXES_MAX, Flamegraph, Sides};
 pub use weights::{Lens, Part, Shown, Weights};

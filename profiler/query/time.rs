@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use super::{
     SUM_MAX,
+    lanes::Lane,
+    marks::Mark,
     summary::MS,
     weights::{Groups, Lens, Shown},
 };
@@ -281,38 +283,6 @@ pub struct Series {
     pub total: u64,
     /// For each column the sum of its values, or what is in use at its end.
     pub values: Vec<u64>,
-}
-
-/// Another source.
-#[derive(Debug, Serialize)]
-pub struct Lane {
-    /// Its word.
-    pub source: String,
-    /// `stacks`, `latency` or `events`.
-    pub kind: &'static str,
-    /// Type of the values.
-    #[serde(rename = "type")]
-    pub value_type: String,
-    /// Unit of the values.
-    pub unit: String,
-    /// True if they are of what is in use at the end of each column.
-    pub in_use: bool,
-    /// For each column the sum of its values, or what is in use at its end.
-    pub values: Vec<u64>,
-}
-
-/// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Mark {
-    /// When, ms since the Unix epoch.
-    pub time: f64,
-    /// `start`, `stop`, `rate` or `gap`.
-    pub kind: &'static str,
-    /// What, in words.
-    pub text: String,
-    /// Until when, for what lasts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub end: Option<f64>,
 }
 
 /// A time line of `range` (ns since the Unix epoch) in `columns`, with the `top` largest groups.

@@ -64,6 +64,8 @@ impl Default for Facts {
 #[derive(Default)]
 pub struct Labels {
     processes: HashMap<u32, Entry>,
+    /// What execs have told, and when: of processes that are gone before they are asked.
+    told: HashMap<u32, (u64, Facts)>,
     nothing: Facts,
     /// Counts up with each reading.
     readings: u64,
@@ -87,11 +89,11 @@ impl Labels {
                 Entry::Read(Facts { service, ..facts }, None, self.readings)
             }
             Some(Entry::CopyOf(parent)) => {
-                let facts = read(pid).or_else(|| self.parent(parent));
+                let facts = self.read(pid).or_else(|| self.parent(parent));
                 self.first(facts, now)
             }
             Some(known) => known,
-            None => self.first(read(pid), now),
+            None => self.first(self.read(pid), now),
         };
         if self.processes.len() >= PROCESSES_MAX {
             self.processes.clear();
@@ -102,8 +104,28 @@ impl Labels {
         }
     }
 
+    /// Takes note of what an exec at `time` (ns, CLOCK_MONOTONIC) has told of its process.
+    pub fn tell(&mut self, pid: u32, time: u64, facts: Facts) {
+        // It was sampled and over before this came.
+        if let Some(Entry::Read(known, _, reading)) = self.processes.get_mut(&pid)
+            && known.exe.is_empty()
+            && known.cmdline.is_empty()
+        {
+            self.readings += 1;
+            (*known, *reading) = (facts.clone(), self.readings);
+        }
+        if self.told.len() >= PROCESSES_MAX {
+            self.told.clear();
+        }
+        self.told.insert(pid, (time, facts));
+    }
+
     /// Takes note of what a process did.
     pub fn apply(&mut self, event: &TaskEvent) {
+        let is_another = matches!(event.kind, TaskKind::Exec | TaskKind::ForkedFrom(_));
+        if is_another && self.told.get(&event.pid).is_some_and(|(time, _)| *time < event.time) {
+            self.told.remove(&event.pid);
+        }
         match event.kind {
             TaskKind::Exec => drop(self.processes.remove(&event.pid)),
             // What is never sampled must not push out what is.
@@ -127,6 +149,11 @@ impl Labels {
         }
     }
 
+    /// What /proc says of a process, or its exec where that has nothing any more.
+    fn read(&self, pid: u32) -> Option<Facts> {
+        read(pid).or_else(|| self.told.get(&pid).map(|(_, facts)| facts.clone()))
+    }
+
     fn first(&mut self, facts: Option<Facts>, now: Instant) -> Entry {
         let facts = facts.unwrap_or_default();
         let again = facts.service.is_empty().then_some(now);
@@ -138,7 +165,7 @@ impl Labels {
     fn parent(&self, pid: u32) -> Option<Facts> {
         match self.processes.get(&pid) {
             Some(Entry::Read(facts, ..)) => Some(facts.clone()),
-            Some(Entry::CopyOf(_)) | None => read(pid),
+            Some(Entry::CopyOf(_)) | None => self.read(pid),
         }
     }
 }
@@ -340,6 +367,20 @@ mod tests {
         assert_eq!(*known.get(GONE), own, "its samples may still come");
         known.apply(&event(GONE, TaskKind::Exec));
         assert_eq!(*known.get(GONE), Facts::default());
+    }
+
+    #[test]
+    fn one_that_is_gone_is_labelled_by_its_exec() {
+        let mut known = Labels::default();
+        let facts = |cmdline: &str| Facts { cmdline: cmdline.into(), ..Facts::default() };
+        known.tell(GONE, 10, facts("cc -c a.c"));
+        // Of the same exec, which the side-band tells of first.
+        known.apply(&TaskEvent { time: 9, pid: GONE, kind: TaskKind::Exec });
+        assert_eq!(known.get(GONE).cmdline, "cc -c a.c");
+        known.apply(&TaskEvent { time: 20, pid: GONE, kind: TaskKind::Exec });
+        assert_eq!(known.get(GONE).cmdline, "");
+        known.tell(GONE, 20, facts("ld"));
+        assert_eq!(known.get(GONE).cmdline, "ld");
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub use keys::{Keys, Names as KeyNames};
 
 use self::{
     build::Builder,
+    labels::Facts,
     naming::Naming,
     process::Processes,
     waiting::{Followed, Waiting},
@@ -50,6 +51,7 @@ pub use self::{
 };
 use crate::{
     collector::{Batch, RawSample, TaskEvent, TaskKind},
+    lanes::Program,
     model::{Free, Sample, Tables},
     sources::Base,
     unwind::{Counts, Loader},
@@ -116,6 +118,14 @@ impl Resolver {
         self.waiting.drop_tables();
         self.processes.close_unused();
         symbolizer::cache::clear();
+    }
+
+    /// Takes note of programs that began: a process may be gone before it can be asked.
+    pub fn tell(&mut self, programs: Vec<Program>) {
+        for Program { time, pid, uid, file, cmdline } in programs {
+            let facts = Facts { exe: file, cmdline, uid, ..Facts::default() };
+            self.builder.labels.tell(pid, time, facts);
+        }
     }
 
     /// What samples point into.

@@ -6,10 +6,10 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, Result};
 use libbpf_rs::{Link, MapCore, MapFlags, Program, UprobeOpts, skel::Skel};
 
-use super::{Base, Options, paths::until_nul};
+use super::{Base, Options, load, paths::until_nul};
 use crate::{
     bpf, callers,
-    model::{CallTotals, Event, Field, Value},
+    model::{CallTotals, Event, Field, Stats, Value},
     target::COMM_BYTES,
 };
 
@@ -76,6 +76,10 @@ pub struct Filters {
     pub stacks: bool,
     /// Bytes of a ring buffer: a power of two, and of pages.
     pub ring_bytes: u32,
+    /// Events a second at most; 0: all.
+    pub per_second: u64,
+    /// Of signals only those that end a process for certain.
+    pub deadly: bool,
 }
 
 /// What became of events, as the kernel counted.
@@ -87,6 +91,8 @@ pub struct EventCounts {
     pub lost: u64,
     /// 32-bit system calls, which are not decoded.
     pub compat: u64,
+    /// Left out, for being too many in a second.
+    pub left_out: u64,
 }
 
 /// A function to probe.
@@ -163,6 +169,7 @@ impl EventStream {
             sent: counters.sent,
             lost: counters.lost + counters.crowded,
             compat: counters.compat,
+            left_out: counters.left_out,
         }
     }
 
@@ -175,6 +182,12 @@ impl EventStream {
         let map =
             self.skel.object().maps().find(|map| map.name().to_string_lossy().ends_with(name));
         map.with_context(|| format!("the object has no map {name}"))
+    }
+
+    /// Adds what its programs cost so far to `stats`.
+    pub fn cost(&self, stats: &mut Stats) {
+        let programs: Vec<_> = self.skel.object().progs_mut().collect();
+        load::add_run_time(&programs.iter().collect::<Vec<_>>(), stats);
     }
 
     /// Its programs, with the time that they ran.
@@ -195,6 +208,7 @@ macro_rules! open_events {
         $crate::sources::load::configure!(rodata, $options);
         rodata.own_pid = std::process::id();
         rodata.events_wakeup_bytes = u64::from($filters.ring_bytes) / 4;
+        rodata.per_second = $filters.per_second;
         $open.maps.events.set_max_entries($filters.ring_bytes)?;
         $set
         $base.lend($open.open_object_mut())?;

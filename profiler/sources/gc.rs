@@ -25,7 +25,7 @@ use crate::{
     bpf::{self, collection, gc, latency_key},
     collector::{Gathered, Occurrence},
     machine,
-    model::{Histogram, Key},
+    model::{Histogram, Key, Stats},
     output::quantity,
     resolve::{KeyNames, Keys, text},
     target::processes,
@@ -83,7 +83,7 @@ impl Latency for Gc {
             read,
             question: question.clone(),
             pids,
-            runtimes: Runtimes::default(),
+            runtimes: if question.cheap { Runtimes::java() } else { Runtimes::default() },
             looked: 0,
             probed: 0,
             lost: 0,
@@ -152,7 +152,7 @@ impl Gauge for Collecting {
 
     fn due(&self) -> Duration {
         let now = machine::monotonic_ns();
-        let all = (self.looked + ALL.as_nanos() as u64).saturating_sub(now);
+        let all = (self.looked + self.pause()).saturating_sub(now);
         let all = Duration::from_nanos(all);
         self.runtimes.until_due(now).map_or(all, |due| due.min(all))
     }
@@ -171,13 +171,18 @@ impl Gauge for Collecting {
                 _ => self.add(event, into),
             }
         }
-        let found = match now >= self.looked + ALL.as_nanos() as u64 {
+        let found = match now >= self.looked + self.pause() {
             true => self.look_at_all(),
             false => self.runtimes.due(now),
         };
         self.probe(found);
         into.notes.append(&mut self.notes);
         Ok(())
+    }
+
+    fn cost(&self, stats: &mut Stats) {
+        let programs: Vec<_> = self.skel.object().progs_mut().collect();
+        load::add_run_time(&programs.iter().collect::<Vec<_>>(), stats);
     }
 
     fn gather(&mut self, into: &mut Gathered) -> Result<()> {
@@ -192,6 +197,11 @@ impl Gauge for Collecting {
 }
 
 impl Collecting {
+    /// Between two looks at all processes, ns. Those that start later are looked at by themselves.
+    fn pause(&self) -> u64 {
+        ALL.as_nanos() as u64 * if self.question.cheap { 10 } else { 1 }
+    }
+
     fn look_at_all(&mut self) -> Vec<Found> {
         self.looked = machine::monotonic_ns();
         match &self.pids[..] {
@@ -268,7 +278,8 @@ impl Collecting {
         self.question.by = by;
         if self.question.each {
             let labels = self.labels(&EACH, event);
-            into.occurrences.push(Occurrence { time: event.end, ns, labels });
+            let (time, pid) = (event.end, event.pid);
+            into.occurrences.push(Occurrence { time, ns, pid, labels });
         }
     }
 

@@ -6,11 +6,11 @@ use std::{net::IpAddr, os::fd::BorrowedFd, time::Duration};
 use anyhow::{Context, Result, bail};
 use libbpf_rs::{Link, skel::Skel};
 
-use super::{Base, Options};
+use super::{Base, Options, load};
 use crate::{
     bpf,
     collector::{Gathered, Histograms},
-    model::{Histogram, Key},
+    model::{Histogram, Key, Stats},
     resolve::{KeyNames, Keys},
 };
 
@@ -39,6 +39,8 @@ pub struct Question {
     pub family: Option<Family>,
     /// Tell each by itself too.
     pub each: bool,
+    /// Of collectors of garbage, only those whose probes cost hardly anything: Java's.
+    pub cheap: bool,
 }
 
 /// A family of addresses; an IPv6 socket that talks to an IPv4 address is of the one that it was
@@ -132,6 +134,9 @@ pub trait Gauge {
     fn drain(&mut self, _into: &mut Gathered) -> Result<()> {
         Ok(())
     }
+
+    /// Adds what its programs cost so far to `stats`.
+    fn cost(&self, _stats: &mut Stats) {}
 
     /// Takes in all that was measured so far.
     ///
@@ -253,6 +258,11 @@ impl Gauge for Counting {
 
     fn stop(&mut self) {
         self.links.clear();
+    }
+
+    fn cost(&self, stats: &mut Stats) {
+        let programs: Vec<_> = self.object.object().progs_mut().collect();
+        load::add_run_time(&programs.iter().collect::<Vec<_>>(), stats);
     }
 
     fn gather(&mut self, into: &mut Gathered) -> Result<()> {

@@ -110,11 +110,18 @@ pub struct Runtimes {
     count: usize,
     /// The second that looks are counted in, and how many there were.
     second: (u64, u64),
+    /// True if only Java's are looked for.
+    java_only: bool,
     /// Files that were not looked at, for there being too many.
     pub turned_away: u64,
 }
 
 impl Runtimes {
+    /// Looks for Java's alone: Python collects so often that its probes cost it something.
+    pub fn java() -> Self {
+        Self { java_only: true, ..Self::default() }
+    }
+
     /// What is mapped by one of these processes.
     pub fn look(&mut self, pids: impl IntoIterator<Item = u32>) -> Vec<Found> {
         pids.into_iter().flat_map(|pid| self.look_at(pid)).collect()
@@ -199,6 +206,9 @@ impl Runtimes {
         for line in lines.map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line);
             let Some((runtime, mapping)) = parse(&line) else { continue };
+            if self.java_only && runtime.language != "java" {
+                continue;
+            }
             // Also where it was deleted since, or is in another root.
             let open = PathBuf::from(format!("/proc/{pid}/map_files/{}", mapping.range));
             let Some(key) = file_key(mapping.inode, &open) else { continue };

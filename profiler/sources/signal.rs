@@ -29,6 +29,9 @@ const FIELDS: &[Field] = &[
     Field::hidden("result"),
 ];
 
+/// The one signal that no process can do anything about.
+const SIGKILL: u64 = 9;
+
 /// `enum signal_kind`.
 const MADE: u32 = 0;
 const CALLED: u32 = 1;
@@ -47,7 +50,12 @@ impl Events for Signal {
 
     fn open(&self, options: &Options, filters: &Filters, base: &Base) -> Result<EventStream> {
         let skel = open_events!(SignalSkelBuilder, options, filters, base, |open| {
+            // It runs at each system call of any process.
+            open.progs.signal_called.set_autoload(!filters.deadly);
             if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+                if filters.deadly {
+                    rodata.wanted = 1 << (SIGKILL - 1);
+                }
                 rodata.failed_only = filters.failed;
                 if !filters.signals.is_empty() {
                     let bits = filters.signals.iter().map(|signal| 1u64 << (signal - 1));

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     bpf::{self, tcpconnlat},
     collector::{Gathered, Histograms, Occurrence},
-    model::Key,
+    model::{Key, Stats},
     resolve::{KeyNames, Keys},
 };
 
@@ -143,9 +143,14 @@ impl Gauge for Connecting {
             let bpf::connection { time, ns, comm, thread, .. } = connection;
             let names = KeyNames { comm: &comm, thread: &thread };
             let labels = self.keys.labels(&EACH, &bpf::key_of(&connection), names);
-            into.occurrences.push(Occurrence { time, ns, labels });
+            let pid = bpf::key_of(&connection).pid;
+            into.occurrences.push(Occurrence { time, ns, pid, labels });
         }
         Ok(())
+    }
+
+    fn cost(&self, stats: &mut Stats) {
+        self.counting.cost(stats);
     }
 
     fn gather(&mut self, into: &mut Gathered) -> Result<()> {

@@ -11,11 +11,15 @@ mod codec;
 mod dictionary;
 mod file;
 mod folder;
+mod lanes;
+mod marks;
 mod merge;
+mod past;
 mod reader;
 mod reading;
 mod recording;
 mod rollup;
+mod slices;
 mod stream;
 mod window;
 mod writer;
@@ -23,7 +27,9 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 pub use folder::{Expired, Folder, Limits};
+pub use lanes::LaneState;
 pub use merge::{Cell, InUse, Series, Span};
+pub use past::Grain;
 pub use reader::Store;
 pub use rollup::{Entry, Point};
 pub use writer::{SourceState, Writer};
@@ -35,7 +41,7 @@ const APPLICATION_ID: u32 = 0x7270_7266;
 const FORMAT_VERSION: u32 = 2;
 
 const SCHEMA: &str = "
-    -- key: 'info', 'source/NAME' or 'stats/NAME'; value: JSON
+    -- key: 'info', 'source/NAME', 'stats/NAME', 'lane/NAME' or 'counts/NAME'; value: JSON
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     -- strings, binaries, functions, frames, stacks, processes and threads, in order
     CREATE TABLE dictionary (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
@@ -66,6 +72,41 @@ const SCHEMA: &str = "
         freed_series BLOB,
         freed_sums BLOB
     );
+    -- times of sources of kind latency: histograms by step and key; the longest in ns. A file that
+    -- was made before there were such has no table of these
+    CREATE TABLE histogram (
+        id INTEGER PRIMARY KEY,
+        source TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        end INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        max INTEGER NOT NULL,
+        sealed INTEGER NOT NULL,
+        data BLOB NOT NULL
+    );
+    -- what they add up to: by minute, and by key
+    CREATE TABLE histogram_rollup (
+        id INTEGER PRIMARY KEY,
+        source TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        end INTEGER NOT NULL,
+        windows TEXT NOT NULL,
+        minutes BLOB NOT NULL,
+        keys BLOB NOT NULL
+    );
+    -- what happened; steps: how many in each ten seconds since the Unix epoch that have some
+    CREATE TABLE mark (
+        id INTEGER PRIMARY KEY,
+        source TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        end INTEGER NOT NULL,
+        marks INTEGER NOT NULL,
+        steps TEXT NOT NULL,
+        sealed INTEGER NOT NULL,
+        data BLOB NOT NULL
+    );
+    -- what has happened and is not over yet
+    CREATE TABLE lasting (source TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
 ";
 
 /// Where a recording is written until it is complete.

@@ -238,7 +238,15 @@ impl Store {
         if let Some(source) = found {
             return Ok(source.clone());
         }
+        let path = self.path.display();
+        let lanes: Vec<String> = self.lanes().into_iter().map(|lane| lane.name).collect();
         match name {
+            Some(name) if lanes.iter().any(|lane| lane == name) => {
+                bail!("{path} has {name}, but not as stacks: rprof report -s {name}")
+            }
+            None if sources.is_empty() && !lanes.is_empty() => {
+                bail!("{path} holds no samples, but {}: rprof report -s NAME", lanes.join(", "))
+            }
             Some(name) if !sources.is_empty() => {
                 let known: Vec<&str> = sources.iter().map(|source| &*source.name).collect();
                 bail!("{} has no source {name}; it has: {}", self.path.display(), known.join(", "))
@@ -263,10 +271,25 @@ impl Store {
         sum
     }
 
+    /// Its recordings by start.
+    pub(super) fn recordings(&self) -> &[Recording] {
+        &self.recordings
+    }
+
+    /// The same, and where to say what cannot be read of them.
+    pub(super) fn parts(&mut self) -> (&[Recording], &mut BTreeMap<String, String>) {
+        (&self.recordings, &mut self.remarks)
+    }
+
     /// What the numbers of threads, stacks and processes that answers have lead to. They stay
     /// valid until the next question.
     pub fn tables(&self) -> &Arc<Tables> {
         &self.tables
+    }
+
+    /// Reads what the numbers of a stretch of time lead to, for questions that do not need it.
+    pub fn names(&mut self, time: &Range<u64>) {
+        self.read_names(time);
     }
 
     /// What the samples of a source in a stretch of time add up to, by thread and stack, in no

@@ -20,6 +20,7 @@ use super::{
     codec::expand,
     dictionary::{self, Ids},
     file,
+    past::Past,
     rollup::{self, Entry, Point},
     window,
 };
@@ -72,6 +73,8 @@ pub struct Recording {
     pub windows: Vec<Extent>,
     /// Its roll-ups, by number.
     pub rollups: Vec<Extent>,
+    /// What it has besides stacks.
+    pub past: Past,
     /// Where its names went in the tables that they were read into.
     pub ids: Ids,
     /// The dictionary segment to read next, which may have been read before it was complete.
@@ -98,6 +101,7 @@ impl Recording {
             sources: BTreeMap::new(),
             windows: Vec::new(),
             rollups: Vec::new(),
+            past: Past::default(),
             ids: Ids::default(),
             segment: 0,
             unread: true,
@@ -129,7 +133,13 @@ impl Recording {
     pub fn time(&self) -> Range<u64> {
         let start = self.info.start;
         let last = self.windows.iter().map(|window| window.time.end).max().unwrap_or_default();
+        let last = last.max(self.past.end());
         start..start.saturating_add(self.info.duration.max(last))
+    }
+
+    /// What to ask for its content.
+    pub fn connection(&self) -> &Connection {
+        self.file.connection()
     }
 
     /// What is wrong with it, in words.
@@ -260,7 +270,10 @@ impl Recording {
     }
 
     /// The bytes of a blob, if there is one.
-    fn read(&self, query: &str, id: i64) -> Result<Option<Vec<u8>>> {
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn read(&self, query: &str, id: i64) -> Result<Option<Vec<u8>>> {
         let db = self.file.connection();
         let blob: Option<Vec<u8>> = db.prepare_cached(query)?.query_row([id], |row| row.get(0))?;
         blob.map(|blob| expand(&blob)).transpose()
@@ -282,14 +295,20 @@ impl Recording {
         let before = std::mem::take(&mut self.info);
         self.info = self.meta("info")?.context("it says nothing of itself")?;
         self.unread |= before != self.info;
-        for name in self.source_names()? {
+        for name in self.names_of("lane/")? {
+            let lane = self.meta(&format!("lane/{name}"))?.unwrap_or_default();
+            let counts = self.meta(&format!("counts/{name}"))?.unwrap_or_default();
+            self.past.lanes.insert(name, (lane, counts));
+        }
+        for name in self.names_of("source/")? {
             let source: SourceInfo = self.meta(&format!("source/{name}"))?.unwrap_or_default();
             let stats = self.meta(&format!("stats/{name}"))?.unwrap_or_default();
             self.sources.insert(name, (source, stats));
         }
         let open = self.windows.iter().position(|window| !window.sealed);
         self.windows.truncate(open.unwrap_or(self.windows.len()));
-        self.cut = self.list_windows() | self.list_rollups();
+        self.cut =
+            self.list_windows() | self.list_rollups() | self.past.list(self.file.connection());
         Ok(())
     }
 
@@ -325,13 +344,16 @@ impl Recording {
         })
     }
 
-    fn source_names(&self) -> Result<Vec<String>> {
+    /// What stands behind `prefix` in the keys that begin with it.
+    fn names_of(&self, prefix: &str) -> Result<Vec<String>> {
         let damaged = || format!("{} is damaged", self.path().display());
         let db = self.file.connection();
-        let query = "SELECT key FROM meta WHERE key LIKE 'source/%' ORDER BY key";
+        let query = "SELECT key FROM meta WHERE key LIKE ?1 ORDER BY key";
         let mut statement = db.prepare_cached(query).with_context(damaged)?;
-        let keys = statement.query_map([], |row| row.get::<_, String>(0)).with_context(damaged)?;
-        let names = keys.flatten().filter_map(|key| Some(key.strip_prefix("source/")?.to_owned()));
+        let keys = statement
+            .query_map([format!("{prefix}%")], |row| row.get::<_, String>(0))
+            .with_context(damaged)?;
+        let names = keys.flatten().filter_map(|key| Some(key.strip_prefix(prefix)?.to_owned()));
         Ok(names.collect())
     }
 
@@ -353,7 +375,7 @@ impl Recording {
 }
 
 /// The rows of a query, and whether some could not be read.
-fn rows<T>(
+pub fn rows<T>(
     db: &Connection,
     query: &str,
     parameter: i64,

@@ -18,7 +18,7 @@ use crate::model::{Free, Info, Sample, Tables};
 /// Late samples are waited for so long, ns.
 const LATE_NS: u64 = 15_000_000_000;
 /// A roll-up is of one hour at most, ns.
-const HOUR_NS: u64 = 3_600_000_000_000;
+pub const HOUR_NS: u64 = 3_600_000_000_000;
 /// Pairs of thread and stack from which on a roll-up is written before its hour is over, so that
 /// memory is bounded: 16 MB.
 const ROLLUP_PAIRS: usize = 256 << 10;
@@ -29,7 +29,7 @@ const ROLLUP_WINDOWS: usize = 4;
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Time of a window, ns; divides an hour.
-    window_ns: u64,
+    pub window_ns: u64,
     /// Samples and frees at which a window is sealed before its time is over.
     window_samples: usize,
     /// Bytes at which a dictionary segment is sealed, before compression.

@@ -12,7 +12,9 @@ use rusqlite::{Connection, OpenFlags, Transaction, params};
 use super::{
     APPLICATION_ID, FORMAT_VERSION, SCHEMA,
     dictionary::{self, Extent},
-    journal_path, partial_path,
+    journal_path,
+    lanes::{Lane, LaneState},
+    partial_path,
     stream::{Pace, Stream},
 };
 use crate::model::{Free, Info, Sample, SourceInfo, Stats, Tables};
@@ -39,6 +41,7 @@ pub struct Writer {
     db: Connection,
     segment: Segment,
     streams: Vec<Stream>,
+    lanes: Vec<Lane>,
     /// Locked, so that no other rprof takes the file for what a killed one left.
     _lock: File,
 }
@@ -119,7 +122,16 @@ impl Writer {
         };
         let from = Extent::of(&Tables::default());
         let segment = Segment { id: 1, from, named: Vec::new() };
-        Ok(Self { path, place, pace, db, segment, streams: Vec::new(), _lock: file })
+        Ok(Self {
+            path,
+            place,
+            pace,
+            db,
+            segment,
+            streams: Vec::new(),
+            lanes: Vec::new(),
+            _lock: file,
+        })
     }
 
     /// Where the recording is until it is complete.
@@ -130,6 +142,15 @@ impl Writer {
     /// Bytes that the file has so far.
     pub fn bytes(&self) -> u64 {
         fs::metadata(&self.place).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Takes over what came of lanes since the last commit, to be written by the next.
+    pub fn add_lanes(&mut self, info: &Info, lanes: &mut [LaneState<'_>]) {
+        self.lanes.resize_with(lanes.len(), Lane::default);
+        let now = info.start.saturating_add(info.duration);
+        for (state, lane) in lanes.iter_mut().zip(&mut self.lanes) {
+            lane.add(state, now, &self.pace);
+        }
     }
 
     /// Writes what came since the last commit: everything new in `tables`, the lines of the
@@ -156,9 +177,13 @@ impl Writer {
             Ok(true) => self.segment = self.segment.next(tables),
             Ok(false) => {}
             // What could not be written goes with the next commit.
-            Err(_) => self.streams.iter_mut().for_each(Stream::rolled_back),
+            Err(_) => {
+                self.streams.iter_mut().for_each(Stream::rolled_back);
+                self.lanes.iter_mut().for_each(Lane::rolled_back);
+            }
         }
         written.with_context(cannot)?;
+        self.lanes.iter_mut().for_each(|lane| lane.committed(info, &self.pace));
         self.streams.iter_mut().for_each(|stream| stream.committed(info.start, tables));
         if info.complete {
             self.write_last(info, sources, tables).with_context(cannot)
@@ -177,6 +202,12 @@ impl Writer {
             put(&transaction, &format!("stats/{}", source.info.name), source.stats)?;
             stream.write(&transaction, &source.info.name, info, &self.pace)?;
         }
+        for lane in &mut self.lanes {
+            lane.write(&transaction, info, &self.pace)?;
+            let (about, counts) = lane.about();
+            put(&transaction, &format!("lane/{}", about.name), about)?;
+            put(&transaction, &format!("counts/{}", about.name), counts)?;
+        }
         transaction.commit()?;
         Ok(sealed)
     }
@@ -188,6 +219,11 @@ impl Writer {
         sources: &[SourceState<'_>],
         tables: &Tables,
     ) -> Result<()> {
+        let transaction = self.db.transaction()?;
+        for lane in &mut self.lanes {
+            lane.write(&transaction, info, &self.pace)?;
+        }
+        transaction.commit()?;
         for (source, stream) in sources.iter().zip(&mut self.streams) {
             loop {
                 let transaction = self.db.transaction()?;

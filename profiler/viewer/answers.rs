@@ -8,13 +8,13 @@ use web::{Answer, Reason, Refusal};
 use super::{
     JSON, broken,
     data::{Asked, Data},
-    invalid, refusal,
+    invalid, lanes, refusal,
     words::{Base, Words},
 };
 use crate::{
     model::{Measure, SourceInfo, ValueType, View},
     output,
-    query::{self, Lane, Mark, Points, Shown, Sides, Weights},
+    query::{self, Lane, Mark, Points, Shown, Sides, StacksLane, Weights},
     store::{Series, Store},
 };
 
@@ -52,7 +52,11 @@ impl Question<'_> {
         let bytes = match name {
             "recording" => words(&[]).and_then(|_| self.recording()),
             "stats" => words(&[]).and_then(|words| self.stats(&words.view)),
-            "timeline" => words(&["columns", "top"]).and_then(|words| self.timeline(&words)),
+            "timeline" => {
+                words(&["columns", "top", "marks"]).and_then(|words| self.timeline(&words))
+            }
+            "marks" => words(&["name", "text", "limit"]).and_then(|words| self.marks(&words)),
+            "processes" => words(&["limit"]).and_then(|words| self.processes(&words)),
             "heatmap" => words(&[]).and_then(|words| self.heatmap(&words.view)),
             "flamegraph" => words(&["nodes"]).and_then(|words| self.flamegraph(&words)),
             "table" => words(&["limit"]).and_then(|words| self.table(&words)),
@@ -76,6 +80,7 @@ impl Question<'_> {
         let store = self.data.store(0).map_err(broken)?;
         let live = store.spans().last().is_some_and(|span| !span.complete);
         let mut summary = query::summary(&store.info(), &store.sources(), live, &store.remarks());
+        summary.lanes = store.lanes();
         summary.base = compared;
         json(&summary)
     }
@@ -121,43 +126,50 @@ impl Question<'_> {
         line.unit = subject.unit();
         let store = self.data.store(0).map_err(broken)?;
         line.cpus = store.info().cpus;
-        let view = View::default();
+        let most = words.number("marks", lanes::MARKS, usize::MAX)?;
+        let others = View::default();
         for other in store.sources().iter().filter(|other| other.name != subject.source.name) {
-            let measure = view.measure(other).unwrap_or_default();
-            let shown = Shown { view: &view, source: other, measure };
+            let measure = others.measure(other).unwrap_or_default();
+            let shown = Shown { view: &others, source: other, measure };
             let points = series(store, shown, &time, columns);
             let values = points.map(|(points, _)| query::lane(&points, &time, width));
             let value_type = measure.value_type(other);
-            line.lanes.push(Lane {
+            line.lanes.push(Lane::Stacks(StacksLane {
                 source: other.name.clone(),
                 kind: "stacks",
                 unit: unit(&value_type),
                 value_type: value_type.name,
                 in_use: measure.in_use,
                 values: values.unwrap_or_default(),
-            });
+            }));
         }
-        line.marks = self.marks(&subject.source, &time)?;
+        line.lanes.extend(self.lanes(view, &time, width, most)?);
+        line.marks = self.of_recording(&subject.source, &time)?;
         json(&line)
     }
 
     /// What happened to the recording itself.
-    fn marks(&mut self, source: &SourceInfo, time: &Range<u64>) -> Result<Vec<Mark>, Refusal> {
+    fn of_recording(
+        &mut self,
+        source: &SourceInfo,
+        time: &Range<u64>,
+    ) -> Result<Vec<Mark>, Refusal> {
         let store = self.data.store(0).map_err(broken)?;
         let ms = |ns: u64| ns as f64 / 1e6;
-        let mark = |at, kind, text: &str| Mark { time: ms(at), kind, text: text.into(), end: None };
+        let mark = |at, kind: &str, text: &str| Mark {
+            time: ms(at),
+            kind: kind.into(),
+            text: text.into(),
+            ..Mark::default()
+        };
         let mut marks = Vec::new();
         let mut before: Option<u64> = None;
         for span in store.spans() {
             marks.push(mark(span.time.start, "start", "recording starts"));
             if let Some(end) = before.filter(|end| span.time.start > end.saturating_add(GAP)) {
-                let text = "nothing was recorded".to_owned();
-                marks.push(Mark {
-                    time: ms(end),
-                    kind: "gap",
-                    text,
-                    end: Some(ms(span.time.start)),
-                });
+                let end_of_gap = Some(ms(span.time.start));
+                let gap = mark(end, "gap", "nothing was recorded");
+                marks.push(Mark { end: end_of_gap, ..gap });
             }
             if span.complete {
                 marks.push(mark(span.time.end, "stop", "recording ends"));
@@ -403,6 +415,6 @@ pub(super) fn gone() -> Refusal {
     Refusal::new(Reason::Broken, "the recording is gone")
 }
 
-fn json(value: &impl Serialize) -> Result<Vec<u8>, Refusal> {
+pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, Refusal> {
     serde_json::to_vec(value).map_err(|error| broken(error.into()))
 }

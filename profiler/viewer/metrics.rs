@@ -7,15 +7,24 @@
 use std::{
     fmt::{Display, Write},
     fs,
+    ops::Range,
 };
 
 use web::{Answer, Refusal};
 
 use super::{broken, data::Data};
-use crate::{output::clean, query};
+use crate::{
+    model::{Histogram, LaneKind},
+    output::clean,
+    query,
+    store::{Grain, Store},
+};
 
 /// The content type of the text format.
 const CONTENT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What quantiles are of, ns.
+const RECENT: u64 = 300_000_000_000;
 
 /// All of it.
 pub fn metrics(data: &mut Data) -> Result<Answer, Refusal> {
@@ -104,7 +113,54 @@ pub fn metrics(data: &mut Data) -> Result<Answer, Refusal> {
         let help = "Peak resident memory of the recorder.";
         page.one("memory_bytes", "gauge", help, &label, cost.rss_bytes);
     }
+    lanes(store, &last.time, &mut page);
     Ok(page.finish())
+}
+
+/// What there is besides stacks.
+fn lanes(store: &mut Store, time: &Range<u64>, page: &mut Page) {
+    for lane in store.lanes() {
+        let stats = store.lane_stats(&lane.name, time);
+        let label = format!("source=\"{}\"", escape(&lane.name));
+        let mut count = |name: &str, help: &str, value: u64| {
+            page.one(name, "counter", help, &label, value);
+        };
+        count("marks_total", "What happened, and was recorded.", stats.marks);
+        let help = "What happened, but too often in a second to be recorded.";
+        count("marks_left_out_total", help, stats.left_out);
+        for (what, missed) in &stats.missed {
+            let label = format!("{label},what=\"{}\"", escape(what));
+            let help = "Other things missed or turned away.";
+            page.one("missed_total", "counter", help, &label, missed);
+        }
+        let seconds = stats.bpf_ns as f64 / 1e9;
+        page.one("bpf_seconds_total", "counter", "Time in BPF programs.", &label, seconds);
+        if lane.kind == LaneKind::Latency {
+            summary(store, &lane.name, &label, time, page);
+        }
+    }
+}
+
+/// Times of a lane: all of the newest recording, and quantiles of its last minutes.
+fn summary(store: &mut Store, name: &str, label: &str, time: &Range<u64>, page: &mut Page) {
+    let mut sum = |time: &Range<u64>, grain| {
+        let mut sum = Histogram::default();
+        store.slices(name, time, grain, &mut |slice| {
+            slice.series.iter().for_each(|series| sum.merge(&series.histogram));
+            true
+        });
+        sum
+    };
+    let all = sum(time, Grain::Minutes);
+    let recent = sum(&(time.end.saturating_sub(RECENT).max(time.start)..time.end), Grain::Fine);
+    let (family, help) = ("latency_seconds", "Times, and quantiles of the last five minutes.");
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    for q in [0.5, 0.9, 0.99].into_iter().filter(|_| recent.count() > 0) {
+        let labels = format!("{label},quantile=\"{q}\"");
+        page.part(family, "", ("summary", help), &labels, seconds(recent.quantile(q)));
+    }
+    page.part(family, "_sum", ("summary", help), label, seconds(all.sum()));
+    page.part(family, "_count", ("summary", help), label, all.count());
 }
 
 /// Metrics by name: all values of one have to stand together.
@@ -113,6 +169,18 @@ struct Page(Vec<(String, String)>);
 
 impl Page {
     fn one(&mut self, name: &str, kind: &str, help: &str, labels: &str, value: impl Display) {
+        self.part(name, "", (kind, help), labels, value);
+    }
+
+    /// A value of a family whose name has something behind it.
+    fn part(
+        &mut self,
+        name: &str,
+        suffix: &str,
+        (kind, help): (&str, &str),
+        labels: &str,
+        value: impl Display,
+    ) {
         let place = match self.0.iter().position(|(known, _)| known == name) {
             Some(place) => place,
             None => {
@@ -122,7 +190,7 @@ impl Page {
             }
         };
         let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-        let _ = writeln!(self.0[place].1, "rprof_{name}{labels} {value}"); // a text takes anything
+        let _ = writeln!(self.0[place].1, "rprof_{name}{suffix}{labels} {value}"); // a text takes anything
     }
 
     fn finish(self) -> Answer {

@@ -3,6 +3,7 @@
 
 mod answers;
 mod data;
+mod lanes;
 mod metrics;
 mod points;
 mod words;

@@ -138,7 +138,11 @@ fn moment(text: &str) -> Result<Moment, Refusal> {
     Moment::parse(text).map_err(wrong)
 }
 
-fn pattern(text: &str) -> Result<Regex, Refusal> {
+/// A pattern, unless it is too large.
+///
+/// # Errors
+/// It cannot be used.
+pub fn pattern(text: &str) -> Result<Regex, Refusal> {
     if text.len() > PATTERN {
         return Err(invalid(format!("the pattern is longer than {PATTERN} bytes")));
     }

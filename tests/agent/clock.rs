@@ -42,6 +42,7 @@ fn config(shop: &Workshop, pid: u32) -> Config {
     let target = Target { pids: vec![pid], ..Target::default() };
     Config {
         plan: Plan {
+            lanes: Default::default(),
             sources: vec!["cpu".into()],
             target: target.to_string(),
             options: Options { target, frequency: HZ, ..Options::default() },

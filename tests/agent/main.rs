@@ -11,6 +11,7 @@ mod budget;
 mod clock;
 mod disk;
 mod end;
+mod lanes;
 mod soak;
 mod store;
 mod viewer;

@@ -10,6 +10,7 @@ mod clock;
 mod damage;
 mod day;
 mod held;
+mod lanes;
 mod made;
 mod reader;
 mod whole;

@@ -10,6 +10,7 @@ mod client;
 mod days;
 mod guard;
 mod hostile;
+mod lanes;
 mod limits;
 mod memory;
 mod start;

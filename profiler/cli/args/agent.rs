@@ -13,7 +13,7 @@ const STORE: &str = "/var/lib/rprof";
 
 #[derive(Group)]
 pub struct AgentArgs {
-    /// What to measure
+    /// What to measure: stacks, latency and events
     #[arg(short, long, default_value = "cpu", value_name = "SOURCE", value_delimiter = ',')]
     pub source: Vec<String>,
     /// Samples a second on each CPU; fewer where the budget does not allow it
@@ -43,6 +43,9 @@ pub struct AgentArgs {
     /// User that the viewer runs as; rprof if there is one, else nobody
     #[arg(long, value_name = "USER")]
     pub web_user: Option<String>,
+    /// Leave out what happens: exec, exit, kills, collections of Java
+    #[arg(long)]
+    pub no_marks: bool,
     /// How often what was recorded is made durable: for tests
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time, hide = true)]
     pub window: Duration,

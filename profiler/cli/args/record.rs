@@ -9,7 +9,8 @@ use crate::cli::memory::MemoryArgs;
 
 #[derive(Group)]
 pub struct RecordArgs {
-    /// What to measure: cpu, heap, faults, kmem
+    /// What to measure: stacks (cpu, heap, faults, kmem), latency and events, as rprof latency and
+    /// rprof trace have them
     #[arg(short, long, default_value = "cpu", value_name = "SOURCE", value_delimiter = ',')]
     pub source: Vec<String>,
     /// Samples a second on each CPU
@@ -28,6 +29,9 @@ pub struct RecordArgs {
     /// takes rprof several times the CPU time
     #[arg(long)]
     pub debug_files: bool,
+    /// Leave out what happens to processes: exec and exit
+    #[arg(long)]
+    pub no_marks: bool,
     /// Follow user stacks by frame pointers alone, to measure what tables cost
     #[arg(long, hide = true)]
     pub frame_pointers: bool,
