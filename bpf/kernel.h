@@ -97,7 +97,32 @@ struct thread_info {
 	u32 status;
 };
 
+/* With CONFIG_SCHED_INFO: what /proc/PID/schedstat tells. */
+struct sched_info {
+	u64 run_delay;
+	u64 last_arrival;
+	u64 last_queued;
+};
+
+struct rq {
+	u64 clock;
+};
+
+struct bpf_map {
+	u32 id;
+};
+
+struct bpf_iter__task {
+	struct task_struct *task;
+};
+
+/* With CONFIG_FAIR_GROUP_SCHED: of any thread, whatever schedules it. */
+struct cfs_rq {
+	struct rq *rq;
+};
+
 struct sched_entity {
+	struct cfs_rq *cfs_rq;
 	u64 sum_exec_runtime;
 };
 
@@ -291,6 +316,7 @@ struct task_struct {
 	unsigned in_execve : 1;
 	int exit_code;
 	u64 start_time;
+	struct sched_info sched_info;
 	struct sched_entity se;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
@@ -305,6 +331,11 @@ struct task_struct {
 };
 
 #pragma clang attribute pop
+
+/* In a map: work that a thread is to do; only the kernel knows what is in it. */
+struct bpf_task_work {
+	__u64 opaque;
+} __attribute__((aligned(8)));
 
 /* What a perf_event program is given (include/uapi/linux/bpf_perf_event.h, x86_64 registers). */
 struct bpf_user_pt_regs {

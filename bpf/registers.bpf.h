@@ -86,6 +86,27 @@ static __always_inline const void *saved_registers(void)
 	return BPF_CORE_READ(task, stack) + THREAD_SIZE - sizeof(struct pt_regs);
 }
 
+/* Puts registers in DWARF's order. */
+static __always_inline void take_registers(__u64 *to, const struct pt_regs *regs)
+{
+	to[0] = regs->ax;
+	to[1] = regs->dx;
+	to[2] = regs->cx;
+	to[3] = regs->bx;
+	to[4] = regs->si;
+	to[5] = regs->di;
+	to[REGISTER_BP] = regs->bp;
+	to[REGISTER_SP] = regs->sp;
+	to[8] = regs->r8;
+	to[9] = regs->r9;
+	to[10] = regs->r10;
+	to[11] = regs->r11;
+	to[12] = regs->r12;
+	to[13] = regs->r13;
+	to[14] = regs->r14;
+	to[15] = regs->r15;
+}
+
 /*
  * Registers of the current task when it last was in user mode, which is now if the program
  * interrupted it there.
@@ -105,22 +126,7 @@ static __always_inline bool user_registers(struct unwind *unwind)
 	}
 	if ((regs->cs & 3) != 3 || !regs->ip)
 		return false;
-	unwind->registers[0] = regs->ax;
-	unwind->registers[1] = regs->dx;
-	unwind->registers[2] = regs->cx;
-	unwind->registers[3] = regs->bx;
-	unwind->registers[4] = regs->si;
-	unwind->registers[5] = regs->di;
-	unwind->registers[REGISTER_BP] = regs->bp;
-	unwind->registers[REGISTER_SP] = regs->sp;
-	unwind->registers[8] = regs->r8;
-	unwind->registers[9] = regs->r9;
-	unwind->registers[10] = regs->r10;
-	unwind->registers[11] = regs->r11;
-	unwind->registers[12] = regs->r12;
-	unwind->registers[13] = regs->r13;
-	unwind->registers[14] = regs->r14;
-	unwind->registers[15] = regs->r15;
+	take_registers(unwind->registers, regs);
 	unwind->ip = regs->ip;
 	unwind->sp = regs->sp;
 	unwind->bp = regs->bp;

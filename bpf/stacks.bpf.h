@@ -36,7 +36,8 @@ struct sample {
 	__u32 tid;
 	struct fingerprint kernel_stack;
 	struct fingerprint user_stack;
-	__u16 user_status; /* enum unwind_status */
+	__u8 user_status; /* enum unwind_status */
+	__u8 state;       /* of a wait: enum wait_state */
 	__u16 source;
 	__u32 count;                /* how many of what is counted: samples, allocations, ... */
 	char comm[TASK_COMM_LEN];   /* of the process */

@@ -21,7 +21,7 @@ macro_rules! skeletons {
     )*};
 }
 skeletons!(base);
-skeletons!(cpu faults heap kmem);
+skeletons!(cpu faults heap kmem offcpu);
 skeletons!(exec exit open readline signal syscalls tcpstates unlink);
 skeletons!(gc hardirqs runqlat softirqs tcpconnlat tcprtt);
 

@@ -367,7 +367,15 @@ impl Session {
         self.streams.iter_mut().for_each(|stream| stream.stop());
         self.lanes.stop();
         self.base.stop();
-        self.drain()?;
+        loop {
+            let more: Result<Vec<bool>> =
+                self.streams.iter_mut().map(|stream| stream.tell_rest()).collect();
+            let more = more?.contains(&true);
+            self.drain()?;
+            if !more {
+                break;
+            }
+        }
         self.lanes.read(&[], true)?;
         let stats = self.seal(machine::monotonic_ns(), None, patience)?;
         let sources = self.sources.into_iter().zip(stats).collect();

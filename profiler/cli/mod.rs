@@ -23,6 +23,7 @@ mod record;
 mod run;
 mod signals;
 mod trace;
+mod waits;
 mod web;
 
 use std::{

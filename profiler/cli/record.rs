@@ -65,6 +65,7 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
             frequency: args.frequency,
             frame_pointers: args.frame_pointers,
             memory: args.memory.options(),
+            waits: args.waits.options(),
             program,
             shim,
             ..Options::default()
@@ -222,6 +223,8 @@ fn why_empty(summary: &Summary, target: &Target) -> String {
 fn did_nothing(source: &str) -> &'static str {
     match source {
         "cpu" => "used no CPU time",
+        "offcpu" => "did not wait for what was asked for",
+        "runqlat" => "never waited for a CPU",
         "faults" => "used no new page of memory",
         "kmem" => "had the kernel allocate nothing",
         "heap" => "allocated hardly anything by a function that is known as an allocator's",

@@ -27,6 +27,8 @@ pub struct RawSample {
     pub user_stack: u128,
     /// How the user stack ended (`enum unwind_status`).
     pub user_status: u32,
+    /// What a wait is for (`enum wait_state`); 0 if it is none.
+    pub state: u32,
     /// What user space is to find the user stack in, where the kernel could not.
     pub snapshot: Option<Box<Snapshot>>,
     /// Command name of the process, padded with NUL.
@@ -151,6 +153,7 @@ fn raw(sample: &bpf::sample) -> RawSample {
         kernel_stack: join(sample.kernel_stack),
         user_stack: join(sample.user_stack),
         user_status: sample.user_status.into(),
+        state: sample.state.into(),
         snapshot: None,
         comm: sample.comm.map(|c| c as u8),
         thread: sample.thread.map(|c| c as u8),

@@ -15,6 +15,7 @@ mod moment;
 mod names;
 mod profile;
 mod stack;
+mod state;
 mod table;
 mod view;
 
@@ -31,5 +32,6 @@ pub use profile::{
     Binary, Frame, FrameKind, Free, Function, Line, Process, Profile, Sample, Tables, Thread,
 };
 pub use stack::{EMPTY_STACK, Stacks};
+pub use state::WaitState;
 pub use table::{Strings, Table};
 pub use view::{Detail, Measure, Only, View, parse_by};

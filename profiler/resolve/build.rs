@@ -23,7 +23,7 @@ use super::{
 use crate::{
     bpf::STACK_DEPTH_MAX,
     collector::RawSample,
-    model::{Binary, EMPTY_STACK, Frame, FrameKind, Process, Sample, Tables, Thread},
+    model::{Binary, EMPTY_STACK, Frame, FrameKind, Process, Sample, Tables, Thread, WaitState},
 };
 
 /// Nodes of the stack tree beyond which new stacks are counted, but not kept.
@@ -79,7 +79,7 @@ pub struct Builder {
     recent: Recent,
     /// By process, state of its mappings, user stack and kernel stack. Beyond the limit all are
     /// forgotten, which costs looking them up again.
-    resolved: HashMap<(u64, u128, u128, u32), u32, foldhash::fast::RandomState>,
+    resolved: HashMap<(u64, u128, u128, u32, u32), u32, foldhash::fast::RandomState>,
     resolved_max: usize,
     /// Who finds names.
     pub naming: Naming,
@@ -185,7 +185,8 @@ impl Builder {
             }
         }
         let state = processes.state_of(process);
-        let key = (state, sample.user_stack, sample.kernel_stack, sample.user_status);
+        let (user, kernel) = (sample.user_stack, sample.kernel_stack);
+        let key = (state, user, kernel, sample.user_status, sample.state);
         let stack = match self.resolved.get(&key) {
             Some(&stack) => stack,
             None => {
@@ -288,7 +289,10 @@ impl Builder {
                 stack = self.tables.stacks.push(stack, frame);
             }
         }
-        stack
+        match WaitState::of(sample.state) {
+            Some(state) => self.note(stack, state.note()),
+            None => stack,
+        }
     }
 
     /// The stack that a remark makes when put above `stack`.

@@ -17,6 +17,7 @@ mod kmem;
 mod latency;
 pub(crate) mod linux;
 mod load;
+mod offcpu;
 mod open;
 mod paths;
 mod per_cpu;
@@ -42,6 +43,7 @@ pub use events::{EventCounts, EventStream, Events, Filters, RING_BYTES};
 pub use latency::{Ability, End, Family, Gauge, Latency, Question, check};
 pub(crate) use linux::signal_number;
 pub(crate) use load::has_syscall_programs;
+pub use offcpu::WaitOptions;
 
 use crate::{
     collector::TaskEvent,
@@ -65,6 +67,8 @@ pub enum Source {
 /// Every source.
 pub const SOURCES: &[Source] = &[
     Source::Stacks(&cpu::Cpu),
+    Source::Stacks(&offcpu::Offcpu),
+    Source::Stacks(&offcpu::Runqlat),
     Source::Stacks(&heap::Heap),
     Source::Stacks(&faults::Faults),
     Source::Stacks(&kmem::Kmem),
@@ -110,6 +114,8 @@ pub struct Options {
     pub wakeup_pause: Duration,
     /// Of sources of memory.
     pub memory: MemoryOptions,
+    /// Of sources of waits.
+    pub waits: WaitOptions,
     /// The program that `at_exec` becomes.
     pub program: Option<PathBuf>,
     /// What it is preloaded with.
@@ -214,6 +220,15 @@ pub trait Stream {
     /// The kernel refuses something.
     fn tend(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    /// Sends what is still under way, after [`Stream::stop`]. True if there is more of it, once what
+    /// was sent is drained.
+    ///
+    /// # Errors
+    /// The kernel refuses something.
+    fn tell_rest(&mut self) -> Result<bool> {
+        Ok(false)
     }
 
     /// Follows CPUs that came online or went away. On those in `renewed` all events are void: they

@@ -19,7 +19,7 @@ use clap::{Args as Group, Parser, Subcommand};
 pub use self::{
     agent::AgentArgs,
     latency::LatencyArgs,
-    parse::{parse_any_share, parse_size},
+    parse::{parse_any_share, parse_size, parse_time},
     read::{DiffArgs, ExportArgs, FlamegraphArgs, ReportArgs},
     record::RecordArgs,
     target::TargetArgs,

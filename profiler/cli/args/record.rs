@@ -5,12 +5,12 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::Args as Group;
 
 use super::{DEFAULT_FILE, TargetArgs, parse::parse_time};
-use crate::cli::memory::MemoryArgs;
+use crate::cli::{memory::MemoryArgs, waits::WaitArgs};
 
 #[derive(Group)]
 pub struct RecordArgs {
-    /// What to measure: stacks (cpu, heap, faults, kmem), latency and events, as rprof latency and
-    /// rprof trace have them
+    /// What to measure: stacks (cpu, offcpu, runqlat, heap, faults, kmem), latency and events, as
+    /// rprof latency and rprof trace have them
     #[arg(short, long, default_value = "cpu", value_name = "SOURCE", value_delimiter = ',')]
     pub source: Vec<String>,
     /// Samples a second on each CPU
@@ -40,6 +40,8 @@ pub struct RecordArgs {
     pub command: Vec<OsString>,
     #[command(flatten)]
     pub memory: MemoryArgs,
+    #[command(flatten)]
+    pub waits: WaitArgs,
     // Last, since its heading holds for all that follows.
     #[command(flatten)]
     pub target: TargetArgs,
