@@ -60,6 +60,7 @@ export function latency(context, frame, lane, columns, height) {
   }
   gutter(context, frame, decadeName(axis.high, lane.unit), top + 3);
   gutter(context, frame, decadeName(axis.low, lane.unit), bottom - 4);
+  stems(context, frame, lane.marks ?? [], y, bottom);
   const { p50 = [], p99 = [], max = [] } = lane;
   context.fillStyle = inks.accent;
   context.globalAlpha = 0.34;
@@ -81,7 +82,6 @@ export function latency(context, frame, lane, columns, height) {
     const at = place(frame, columns, i);
     if (at) context.fillRect(at.left, y(value) - 0.75, at.width, 1.2);
   });
-  stems(context, frame, lane.marks ?? [], y, bottom);
 }
 
 /**
@@ -217,7 +217,8 @@ export function runs(context, frame, placed, look) {
   const letter = context.measureText("nnnnnnnnnn").width / 10;
   for (const { run, row, x, width } of placed) {
     const [left, top] = [LEFT + x, MARGIN + row * RUN];
-    context.globalAlpha = look.strong(run) ? 1 : 0.3;
+    const strong = look.strong(run);
+    context.globalAlpha = strong ? 1 : 0.3;
     context.fillStyle = look.colour(run);
     context.fillRect(left, top, Math.max(1.5, width > 3 ? width - 0.7 : width), RUN - 1.5);
     if (look.failed(run)) {
@@ -231,7 +232,8 @@ export function runs(context, frame, placed, look) {
     const letters = Math.floor((width - 6) / letter);
     if (letters < 3) continue;
     const name = look.name(run);
-    context.fillStyle = frame.inks.label;
+    context.globalAlpha = 1;
+    context.fillStyle = strong ? frame.inks.label : frame.inks.soft;
     context.fillText(name.length > letters ? `${name.slice(0, letters - 1)}…` : name, left + 3, top + RUN / 2 - 0.5, width - 4);
   }
   context.globalAlpha = 1;

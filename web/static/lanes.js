@@ -51,20 +51,21 @@ const OUT = 1.5;
 /**
  * The columns of a spike: the one that is pointed at, and those beside it that are as high as the
  * pointer, or half as high as the column if the pointer is lower, as long as they stand out among
- * all. A column that does not stands for itself. Columns without a value are passed over as long as
- * another follows that belongs to it.
+ * all. A column that does not stands for itself, and for those that tell of the same measurement,
+ * which may be longer than a column. Columns without a value are passed over as long as another
+ * follows that belongs to it.
  * @param {Lane} lane
  * @param {number} column
  * @param {number} [height] of the pointer, in the unit of the lane
  * @returns {[number, number] | null} first and last; null where the column has no value
  */
-export function spike({ p99 = [] }, column, height = 0) {
+export function spike({ p50, p99 = [], max }, column, height = 0) {
   const peak = p99[column];
   if (peak === null || peak === undefined) return null;
   const known = p99.filter((value) => value !== null).sort((a, b) => a - b);
   const out = (known[Math.floor((known.length - 1) / 2)] ?? 0) * OUT;
-  if (peak < out) return [column, column];
-  const least = Math.min(peak, Math.max(height, peak * HALF, out));
+  const same = (/** @type {number} */ at) => p99[at] === peak && p50?.[at] === p50?.[column] && max?.[at] === max?.[column];
+  const least = peak < out ? Infinity : Math.min(peak, Math.max(height, peak * HALF, out));
   const reach = (/** @type {1 | -1} */ by) => {
     let last = column;
     for (let at = column + by; at >= 0 && at < p99.length; at += by) {
@@ -73,7 +74,7 @@ export function spike({ p99 = [] }, column, height = 0) {
         if (Math.abs(at - last) > GAP) break;
         continue;
       }
-      if (value < least) break;
+      if (value < least && !same(at)) break;
       last = at;
     }
     return last;
@@ -84,8 +85,12 @@ export function spike({ p99 = [] }, column, height = 0) {
 /** Columns without a value that a spike spans at most: nothing need have been measured in each. */
 const GAP = 3;
 
+/** Of the medians, so many are below the axis: a few quiet columns would flatten all others. */
+const BELOW = 0.05;
+
 /**
- * The least and greatest of a latency lane, as powers of ten: the ends of its axis.
+ * The ends of the axis of a latency lane, as powers of ten: from about the least median to the
+ * greatest of all.
  * @param {Lane} lane
  * @returns {{low: number, high: number} | null} null if it has no value
  */
@@ -96,7 +101,8 @@ export function decades({ p50 = [], p99 = [], max = [], marks = [] }) {
     low = Math.min(low, Math.max(1, value));
     high = Math.max(high, value);
   };
-  for (const values of [p50, p99, max]) values.forEach(take);
+  const medians = p50.filter((value) => value !== null).sort((a, b) => a - b);
+  for (const values of [medians.slice(Math.floor(medians.length * BELOW)), p99, max]) values.forEach(take);
   for (const mark of marks) if (mark.end !== undefined) take((mark.end - mark.time) * 1e6);
   if (!Number.isFinite(low)) return null;
   low = 10 ** Math.floor(Math.log10(low) + 1e-9);
@@ -116,10 +122,13 @@ export const share = ({ low, high }, value) =>
 export const valueAt = ({ low, high }, at) => low * (high / low) ** at;
 
 /** A power of ten of a unit: `10 ms`. @param {number} value @param {string} [unit] */
-export const decadeName = (value, unit = "ns") => laneAmount(value, unit).replace(/\.0+(?=\D|$)/, "");
+export const decadeName = (value, unit = "ns") => laneAmount(value, unit).replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
 
 /** @param {number} value @param {string} [unit] */
 export const laneAmount = (value, unit = "ns") => (isTime(unit) ? span(value / 1e9) : `${digits(value)} ${unit}`);
+
+/** The same in as few letters as say something: `11 ms`. @param {number} value @param {string} [unit] */
+export const brief = (value, unit = "ns") => decadeName(Number(value.toPrecision(2)), unit);
 
 /**
  * A value of a lane of stacks in words.

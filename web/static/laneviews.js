@@ -7,7 +7,7 @@ import { el } from "./dom.js";
 import { line } from "./float.js";
 import { count, span } from "./format.js";
 import { short } from "./frame.js";
-import { columnAt, commandOf, decades, ending, eventWords, failed, laneAmount, laneKey, laneValue, marksIn, pack, rangeOf, RUNS, spike, valueAt } from "./lanes.js";
+import { brief, columnAt, commandOf, decades, ending, eventWords, failed, laneAmount, laneKey, laneValue, marksIn, pack, rangeOf, RUNS, spike, valueAt } from "./lanes.js";
 import * as draw from "./laneplot.js";
 import { isShown, openMark, openMarks, openRun, runTip, showRun } from "./markcard.js";
 import { LEFT, timeOf, xOf } from "./plot.js";
@@ -113,7 +113,7 @@ export class LatencyLane {
     const shown = all ? /** @type {[string, number][]} */ ([["p50", all.p50], ["p99", all.p99], ["max", all.max]]) : found.filter(([name]) => name !== "p90");
     const note = lane.filtered === false ? " · of all processes" : "";
     if (!shown.length) return time === null ? `nothing measured${note}` : "–";
-    return shown.map(([name, value]) => `${name} ${laneAmount(Number(value), lane.unit)}`).join(" · ") + (time === null ? note : "");
+    return shown.map(([name, value]) => `${name} ${brief(Number(value), lane.unit)}`).join(" · ") + (time === null ? note : "");
   }
 
   /** @param {number} y @returns {number} what stands at that height */
@@ -144,7 +144,7 @@ export class LatencyLane {
     return [
       ...heading(ground, column),
       el("div", { class: "soft" }, lane.source + (lane.filtered === false ? ", of all processes" : "")),
-      ...(number === undefined ? [] : [line("how often", `${count(number)}, ${count(number / (ground.columns.step / 1000))}/s`)]),
+      ...(!number ? [] : [line("how often", `${count(number)}, ${count(number / (ground.columns.step / 1000))}/s`)]),
       ...(found.length ? found.map(([name, value]) => line(name, laneAmount(Number(value), lane.unit))) : [el("div", { class: "soft" }, "nothing measured here")]),
       ...markLines(ground, near),
       ...(near.length ? [el("div", { class: "mark soft" }, "click: its record")]
@@ -383,7 +383,7 @@ export class RunLane {
       return now ? `${count(now)} run` : "–";
     }
     const hidden = left + this.data.more;
-    return `${count(placed.length)} commands${hidden ? `, the longest; ${count(hidden)} not shown` : ""}`;
+    return hidden ? `${count(placed.length)} of ${count(placed.length + hidden)}, the longest` : count(placed.length);
   }
 
   /** @param {number} time @param {number} y */
