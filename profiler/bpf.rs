@@ -280,6 +280,13 @@ pub fn run_time(program: BorrowedFd<'_>) -> (u64, u64) {
     if result == 0 { (info.run_time_ns, info.run_cnt) } else { (0, 0) }
 }
 
+/// Major and minor version of the libbpf that is linked in.
+pub fn libbpf_version() -> (u32, u32) {
+    use libbpf_rs::libbpf_sys::{libbpf_major_version, libbpf_minor_version};
+    // SAFETY: both take nothing and return a constant.
+    unsafe { (libbpf_major_version(), libbpf_minor_version()) }
+}
+
 /// Has the allocator give free memory back to the system. What is free in the middle of a heap stays
 /// with a process for good otherwise.
 pub fn trim_heap() {

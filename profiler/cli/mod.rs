@@ -13,6 +13,7 @@ mod args;
 mod confine;
 mod diff;
 mod doctor;
+mod documents;
 mod latency;
 mod limits;
 mod memory;
@@ -24,6 +25,7 @@ mod run;
 mod signals;
 mod trace;
 mod waits;
+mod version;
 mod web;
 
 use std::{
@@ -76,6 +78,8 @@ fn command(command: Command) -> Result<ExitCode> {
         Command::Web(args) => web::web(&args),
         Command::Diff(args) => diff::diff(&args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Completions { shell } => documents::completions(shell).map(|()| ExitCode::SUCCESS),
+        Command::Man { folder } => documents::man(&folder).map(|()| ExitCode::SUCCESS),
         Command::StartWhenTold { set, command } => run::start_when_told(&set, &command),
     }
 }

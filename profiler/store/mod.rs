@@ -38,7 +38,7 @@ pub use writer::{SourceState, Writer};
 const APPLICATION_ID: u32 = 0x7270_7266;
 
 /// Version of the format, in SQLite's user_version. Raised when an older rprof could not read it.
-const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 2;
 
 const SCHEMA: &str = "
     -- key: 'info', 'source/NAME', 'stats/NAME', 'lane/NAME' or 'counts/NAME'; value: JSON

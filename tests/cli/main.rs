@@ -8,6 +8,7 @@ mod common;
 mod damage;
 mod diff;
 mod doctor;
+mod documents;
 mod foreign;
 mod output;
 mod privilege;

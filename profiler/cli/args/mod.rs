@@ -12,9 +12,10 @@ mod trace;
 mod view;
 mod web;
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args as Group, Parser, Subcommand};
+use clap_complete::Shell;
 
 pub use self::{
     agent::AgentArgs,
@@ -34,6 +35,7 @@ const DEFAULT_FILE: &str = "rprof.data";
 /// Shows where a Linux machine's time and memory go: from a running process to a flame graph.
 #[derive(Parser)]
 #[command(name = "rprof", version, about, max_term_width = 100)]
+#[command(long_version = super::version::long())]
 pub struct Args {
     /// Tell more of what is going on (-vv: even more)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -64,6 +66,17 @@ pub enum Command {
     Web(WebArgs),
     /// Tell what this machine allows, and how to get the rest
     Doctor(DoctorArgs),
+    /// Print what a shell completes this command line by
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// What becomes of the command that `record` starts: it stops, and goes on once told to
     #[command(name = "start-when-told", hide = true)]
     StartWhenTold {
