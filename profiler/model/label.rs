@@ -36,11 +36,17 @@ pub enum Label {
     Unit,
     /// The service name that the program publishes in OpenTelemetry's ways.
     Service,
+    /// Kubernetes' pod.
+    Pod,
+    /// The namespace of that pod.
+    Namespace,
+    /// The container's name in that pod.
+    ContainerName,
 }
 
 impl Label {
     /// Every label, in the order in which help lists them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Comm,
         Self::Process,
         Self::Thread,
@@ -51,6 +57,9 @@ impl Label {
         Self::Container,
         Self::Unit,
         Self::Service,
+        Self::Pod,
+        Self::Namespace,
+        Self::ContainerName,
     ];
 
     /// Its word.
@@ -66,6 +75,9 @@ impl Label {
             Self::Container => "container",
             Self::Unit => "unit",
             Self::Service => "service",
+            Self::Pod => "pod",
+            Self::Namespace => "namespace",
+            Self::ContainerName => "container_name",
         }
     }
 
@@ -119,7 +131,16 @@ impl Tables {
             Label::Container => container(text(process.cgroup)).unwrap_or_default().into(),
             Label::Unit => unit(text(process.cgroup)).unwrap_or_default().into(),
             Label::Service => text(process.service).into(),
+            Label::Namespace => self.pod(process.cgroup, 0).into(),
+            Label::Pod => self.pod(process.cgroup, 1).into(),
+            Label::ContainerName => self.pod(process.cgroup, 2).into(),
         }
+    }
+
+    /// A part of what is known of the pod of a cgroup: its namespace, the pod, the container.
+    fn pod(&self, cgroup: u32, part: usize) -> &str {
+        let names = self.pods.get(&cgroup).map_or("", |names| self.strings.get(*names));
+        names.split('/').nth(part).unwrap_or_default()
     }
 
     fn thread_label(&self, thread: &Thread) -> Cow<'_, str> {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use super::{Info, Measure, SourceInfo, Stacks, Stats, Strings, Table, ValueType};
 
 /// An executable file, the kernel or one of its modules, the vdso, or memory that holds JIT code.
@@ -135,6 +137,9 @@ pub struct Tables {
     pub processes: Table<Process>,
     /// Threads.
     pub threads: Table<Thread>,
+    /// Of cgroups that are a container of Kubernetes, `NAMESPACE/POD/CONTAINER`: a string by a
+    /// string.
+    pub pods: IndexMap<u32, u32, foldhash::fast::RandomState>,
 }
 
 impl Tables {
@@ -165,6 +170,7 @@ impl Tables {
             + self.stacks.bytes()
             + self.processes.bytes()
             + self.threads.bytes()
+            + self.pods.capacity() * (2 * size_of::<u32>() + 2 * size_of::<usize>())
     }
 
     /// The index of a remark frame that reads `text`.

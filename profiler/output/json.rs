@@ -9,7 +9,8 @@
 //!              "binary": "/usr/lib/libc.so.6", "address": "0x9000"}],
 //!  "stacks": [{"root": "app", "frames": [0, 3, 4], "samples": 7, "value": 70707070}],
 //!  "processes": [{"pid": 10, "comm": "app", "exe": "…", "cmdline": "…", "uid": 0, "cgroup": "…",
-//!                 "container": "…", "unit": "…", "service": "…", "samples": 7, "value": 70707070}]}
+//!                 "container": "…", "unit": "…", "service": "…",
+//!                 "pod": "…", "namespace": "…", "container_name": "…", "samples": 7, "value": 70707070}]}
 //! ```
 //!
 //! `info`, `source` and `stats` are those of the recording; times are ns, `from` and `to` since its
@@ -100,7 +101,7 @@ struct Process<'a> {
 }
 
 /// Labels of a process that are texts.
-const TEXTS: [Label; 7] = [
+const TEXTS: [Label; 10] = [
     Label::Comm,
     Label::Exe,
     Label::Cmdline,
@@ -108,6 +109,9 @@ const TEXTS: [Label; 7] = [
     Label::Container,
     Label::Unit,
     Label::Service,
+    Label::Pod,
+    Label::Namespace,
+    Label::ContainerName,
 ];
 
 fn is_zero(number: &u32) -> bool {

@@ -151,8 +151,17 @@ impl Builder<'_> {
     /// Labels of a thread's samples. Command lines are left out: they are long, and most of them
     /// say no more than the executable does.
     fn labels(&mut self, index: u32) -> Vec<proto::Label> {
-        const TEXTS: [Label; 6] =
-            [Label::Comm, Label::Exe, Label::Cgroup, Label::Container, Label::Unit, Label::Service];
+        const TEXTS: [Label; 9] = [
+            Label::Comm,
+            Label::Exe,
+            Label::Cgroup,
+            Label::Container,
+            Label::Unit,
+            Label::Service,
+            Label::Pod,
+            Label::Namespace,
+            Label::ContainerName,
+        ];
         let tables = &self.profile.tables;
         let (Some(thread), Some(process)) = (tables.threads.get(index), tables.process_of(index))
         else {

@@ -14,6 +14,7 @@ use super::{
     cgroup::Cgroups,
     held::{Allocations, Held},
     hex,
+    kubernetes::Pods,
     labels::Labels,
     naming::Naming,
     process::{Place, Processes},
@@ -74,6 +75,7 @@ pub struct Builder {
     /// Addresses of stacks, by fingerprint.
     pub stacks: RawStacks,
     cgroups: Cgroups,
+    pods: Pods,
     /// What processes are labelled with.
     pub labels: Labels,
     recent: Recent,
@@ -116,6 +118,7 @@ impl Builder {
             tables: Tables::default(),
             stacks: RawStacks::new(limits.stack_addresses),
             cgroups: Cgroups::default(),
+            pods: Pods::default(),
             labels: Labels::default(),
             recent: Recent::default(),
             resolved: HashMap::default(),
@@ -251,6 +254,15 @@ impl Builder {
             cgroup: strings.intern(cgroup),
             service: strings.intern(&labels.service),
         };
+        let pod = self.pods.of(cgroup);
+        if !pod.is_empty() {
+            let pod = strings.intern(pod);
+            self.tables.pods.insert(process.cgroup, pod);
+        }
+        let refused = self.pods.refused();
+        if refused > 0 {
+            *self.missed.entry("container configurations not understood").or_default() += refused;
+        }
         let process = self.tables.processes.intern(process);
         let name = strings.intern(&name_of(&sample.thread));
         self.tables.threads.intern(Thread { process, tid: sample.tid, name })

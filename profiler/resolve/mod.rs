@@ -17,6 +17,7 @@ mod cgroup;
 mod held;
 mod image;
 mod keys;
+mod kubernetes;
 mod labels;
 mod limits;
 mod names;

@@ -23,6 +23,7 @@ pub struct Extent {
     stacks: usize,
     processes: usize,
     threads: usize,
+    pods: usize,
 }
 
 impl Extent {
@@ -36,11 +37,14 @@ impl Extent {
             stacks: tables.stacks.len(),
             processes: tables.processes.len(),
             threads: tables.threads.len(),
+            pods: tables.pods.len(),
         }
     }
 
+    /// Of the tables that each segment names the place of.
     fn parts(self) -> [usize; 7] {
-        let Self { strings, binaries, functions, frames, stacks, processes, threads } = self;
+        let Self { strings, binaries, functions, frames, stacks, processes, threads, pods: _ } =
+            self;
         [strings, binaries, functions, frames, stacks, processes, threads]
     }
 }
@@ -71,6 +75,7 @@ pub fn encode(tables: &Tables, from: Extent, named: &[u32], mangled: bool) -> En
     encode_processes(tables, from.processes, &mut out);
     encode_threads(tables, from.threads, &mut out);
     encode_lines(tables, named, &mut out);
+    encode_pods(tables, from.pods, &mut out);
     out
 }
 
@@ -160,6 +165,18 @@ fn encode_lines(tables: &Tables, named: &[u32], out: &mut Encoder) {
             out.unsigned(line.line.into());
             out.unsigned(line.column.into());
         }
+    }
+}
+
+/// The last of a segment, and left out where there are none: a segment may end before it.
+fn encode_pods(tables: &Tables, from: usize, out: &mut Encoder) {
+    let new = tables.pods.len().saturating_sub(from);
+    if new > 0 {
+        out.unsigned(new as u64);
+    }
+    for (&cgroup, &names) in tables.pods.iter().skip(from) {
+        out.unsigned(cgroup.into());
+        out.unsigned(names.into());
     }
 }
 
@@ -291,7 +308,8 @@ pub fn decode(bytes: &[u8], tables: &mut Tables, ids: &mut Ids) -> Result<()> {
     decode_stacks(&mut input, first, stacks, tables, ids)?;
     decode_processes(&mut input, processes, tables, ids)?;
     decode_threads(&mut input, threads, tables, ids)?;
-    decode_lines(&mut input, tables, ids)
+    decode_lines(&mut input, tables, ids)?;
+    decode_pods(&mut input, tables, ids)
 }
 
 /// True for what means something within one recording only: the kernel, and JIT code.
@@ -413,6 +431,17 @@ fn decode_threads(
         let (pid, comm) = tables.processes.get(process).map_or((0, 0), |of| (of.pid, of.comm));
         let name = name.checked_sub(1).map_or(comm, |name| at(&ids.strings, name));
         ids.threads.push(tables.threads.intern(Thread { process, tid: offset(pid, by), name }));
+    }
+    Ok(())
+}
+
+fn decode_pods(input: &mut Decoder<'_>, tables: &mut Tables, ids: &Ids) -> Result<()> {
+    if input.0.is_empty() {
+        return Ok(());
+    }
+    for _ in 0..input.count()? {
+        let [cgroup, names] = [input.index()?, input.index()?].map(|text| at(&ids.strings, text));
+        tables.pods.insert(cgroup, names);
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod chance;
 mod command;
 mod end;
 mod honesty;
+mod kubernetes;
 mod life;
 mod machine;
 mod naming;

@@ -29,9 +29,16 @@ pub struct Recorder {
 impl Recorder {
     /// Starts `rprof record -o FILE ARGS...`.
     pub fn start<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        Self::start_by(rprof(), args)
+    }
+
+    /// The same by a command that runs `rprof` with the words that it is given.
+    pub fn start_by<S: AsRef<OsStr>>(
+        mut command: Command,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
         let folder = Workshop::new();
         let output = |name| File::create(folder.path(name)).unwrap();
-        let mut command = rprof();
         command.args(["record", "-o"]).arg(folder.path(FILE)).args(args);
         command.stdin(Stdio::piped()).stdout(output("stdout")).stderr(output("stderr"));
         Self { process: Process::start(&mut command), folder }

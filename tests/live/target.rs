@@ -94,15 +94,19 @@ fn by_user() {
 }
 
 /// A cgroup that is gone when the test ends.
-struct Cgroup(PathBuf);
+pub struct Cgroup(PathBuf);
 
 impl Cgroup {
-    fn new(path: PathBuf) -> Self {
+    pub fn new(path: PathBuf) -> Self {
         fs::create_dir(&path).unwrap();
         Self(path)
     }
 
-    fn take(&self, process: &Process) {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn take(&self, process: &Process) {
         fs::write(self.0.join("cgroup.procs"), process.id().to_string()).unwrap();
     }
 }

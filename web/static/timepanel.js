@@ -29,7 +29,7 @@ const HOUR = 3600e3;
 /** Height of a window that has room for lanes and heat map. */
 const TALL = 1000;
 /** Labels whose groups can be chosen as a filter, and the words of the view for it. */
-const FILTERS = new Set(["comm", "exe", "cmdline", "uid", "cgroup", "container", "unit", "service", "process", "thread"]);
+const FILTERS = new Set(["comm", "exe", "cmdline", "uid", "cgroup", "container", "unit", "service", "pod", "namespace", "container_name", "process", "thread"]);
 
 export class TimePanel {
   /** @type {LanePanel} */

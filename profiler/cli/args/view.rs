@@ -45,7 +45,7 @@ pub struct ViewArgs {
     #[arg(long, value_name = "REGEX")]
     pub ignore: Option<Regex>,
     /// A root frame for each value of this label: comm, process, thread, exe, cmdline, uid, cgroup,
-    /// container, unit or service; none: no such frame
+    /// container, unit, service, pod, namespace or container_name; none: no such frame
     #[arg(long, value_name = "LABEL", default_value = "comm", value_parser = parse_label)]
     pub by: By,
     /// Leaf functions at the root, their callers above them
