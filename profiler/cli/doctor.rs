@@ -1,21 +1,25 @@
 //! `rprof doctor`.
 
 use std::{
+    env,
     io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::args::DoctorArgs;
 use crate::{
-    doctor::{By, Check, Code, Symbols, Verdict, examine, examine_process},
+    doctor::{By, Check, Code, Grant, Symbols, Verdict, examine, examine_process},
     output::{clean, left, lines, right, thousands},
 };
 
 /// Prints what this machine allows, and fails if it does not allow recording; or what processes
 /// have mapped.
 pub fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
+    if args.setcap {
+        return setcap(args);
+    }
     if args.pids.is_empty() {
         return machine(args.json);
     }
@@ -30,6 +34,24 @@ pub fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
         codes
             .chunk_by(|one, next| one.pid == next.pid)
             .try_for_each(|codes| table(codes, &mut out))?;
+    }
+    super::print(&out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Gives the program's file what recording needs, or prints how.
+fn setcap(args: &DoctorArgs) -> Result<ExitCode> {
+    let file = env::current_exe().context("cannot tell where this program's file is")?;
+    let grant = Grant::new(&file, args.group.as_deref())?;
+    let mut out = Vec::new();
+    if args.apply {
+        grant.apply()?;
+        writeln!(out, "{}", grant.who())?;
+    } else {
+        let by = if nix::unistd::geteuid().is_root() { "" } else { "sudo " };
+        writeln!(out, "# With these, or --apply, {}:", grant.who())?;
+        grant.commands().iter().try_for_each(|command| writeln!(out, "{by}{command}"))?;
+        writeln!(out, "# Whoever only reads recordings needs none of it, in a copy of the file.")?;
     }
     super::print(&out)?;
     Ok(ExitCode::SUCCESS)

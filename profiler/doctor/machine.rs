@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::sources::has_syscall_programs;
 
 /// Capabilities, by their numbers in linux/capability.h.
-const CAPABILITIES: [(&str, u32, &str); 5] = [
+pub const CAPABILITIES: [(&str, u32, &str); 5] = [
     ("CAP_BPF", 39, "loading BPF programs"),
     ("CAP_PERFMON", 38, "sampling all processes and reading kernel stacks"),
     ("CAP_SYS_PTRACE", 19, "names in processes of other users"),

@@ -4,6 +4,8 @@
 
 mod machine;
 mod process;
+mod setcap;
 
 pub use machine::{Check, Verdict, check_recording, examine};
 pub use process::{By, Code, Symbols, examine_process};
+pub use setcap::Grant;

@@ -13,6 +13,7 @@ mod foreign;
 mod output;
 mod privilege;
 mod read;
+mod setcap;
 mod target;
 
 use std::{

@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpStream,
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
         process::CommandExt,
@@ -12,13 +14,13 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::common::command::{RPROF, Ran, has, is_root, rprof, run};
+use super::common::command::{RPROF, Ran, Running, has, is_root, rprof, run, wait_until};
 
 /// The user that owns nothing.
-const NOBODY: u32 = 65534;
+pub const NOBODY: u32 = 65534;
 
 /// A folder that everybody may write, with a copy of rprof that everybody may run.
-fn common_folder() -> (TempDir, PathBuf) {
+pub fn common_folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let copy = folder.path().join("rprof");
@@ -51,15 +53,54 @@ fn nothing_is_run_without_privileges() {
     ran.fails(1, ["CAP_BPF", "CAP_PERFMON"]);
 }
 
-#[test]
-fn a_user_reads_recordings_without_privileges() {
+/// The kept recording in a folder, for everybody to read.
+fn shared_recording() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let file = folder.path().join("kept");
     fs::copy(super::common::command::kept_recording(), &file).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    let ran = run_as_nobody(&["report", file.to_str().unwrap()]);
+    (folder, file)
+}
+
+#[test]
+fn a_user_reads_recordings_without_privileges() {
+    let (_folder, file) = shared_recording();
+    let file = file.to_str().unwrap();
+    let ran = run_as_nobody(&["report", file]);
     assert!(ran.ok().contains("Brush"), "{}", ran.text());
+    run_as_nobody(&["flamegraph", file]).ok();
+    run_as_nobody(&["diff", file, file, "--all"]).ok();
+    for format in ["pprof", "folded", "speedscope", "firefox", "json"] {
+        run_as_nobody(&["export", "-f", format, file]).ok_bytes();
+    }
+}
+
+#[test]
+fn a_user_views_recordings_without_privileges() {
+    let (_folder, file) = shared_recording();
+    let (folder, copy) = common_folder();
+    let said = folder.path().join("said");
+    let mut command = Command::new(&copy);
+    command.args(["web", "--listen", "127.0.0.1:0"]).arg(file).current_dir(folder.path());
+    command.stderr(fs::File::create(&said).unwrap());
+    if nix::unistd::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let _viewer = Running::start(&mut command);
+    let mut address = String::new();
+    wait_until("an address", || {
+        let text = fs::read_to_string(&said).unwrap();
+        let found = text.split_once("http://").and_then(|(_, rest)| rest.split_once('\n'));
+        address = found.map(|(address, _)| address.to_owned()).unwrap_or_default();
+        !address.is_empty()
+    });
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let question = "GET /api/table HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(question.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("Brush"), "{answer}");
 }
 
 #[test]

@@ -96,6 +96,15 @@ pub struct DoctorArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    /// Tell how users who are not root get to record: the capabilities for this program's file
+    #[arg(long, conflicts_with_all = ["pids", "json"])]
+    pub setcap: bool,
+    /// Only the members of this group, who are then the only ones to run this file
+    #[arg(long, value_name = "GROUP", requires = "setcap")]
+    pub group: Option<String>,
+    /// Do it, instead of telling how
+    #[arg(long, requires = "setcap")]
+    pub apply: bool,
 }
 
 #[cfg(test)]
