@@ -1,5 +1,5 @@
 //! The one address of `unsafe`: the generated skeletons, the bytes and counters that the kernel
-//! shares with us, and three calls that have no safe wrapper. What leaves this module is safe
+//! shares with us, and a few calls that have no safe wrapper. What leaves this module is safe
 //! to use.
 #![allow(unsafe_code)]
 
@@ -278,6 +278,26 @@ pub fn run_time(program: BorrowedFd<'_>) -> (u64, u64) {
         libbpf_rs::libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut size)
     };
     if result == 0 { (info.run_time_ns, info.run_cnt) } else { (0, 0) }
+}
+
+/// Has a static program look up users in /etc/passwd and hosts in /etc/hosts and by DNS, whatever
+/// /etc/nsswitch.conf says: glibc has these inside since 2.34, and what it would load for others
+/// was made for the glibc of the machine, not for the one in the program.
+pub fn look_up_in_files() {
+    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    {
+        unsafe extern "C" {
+            fn __nss_configure_lookup(
+                database: *const std::ffi::c_char,
+                services: *const std::ffi::c_char,
+            ) -> std::ffi::c_int;
+        }
+        let rows = [(c"passwd", c"files"), (c"group", c"files"), (c"hosts", c"files dns")];
+        for (database, services) in rows {
+            // SAFETY: both are C strings that live for ever; no other thread runs yet.
+            unsafe { __nss_configure_lookup(database.as_ptr(), services.as_ptr()) };
+        }
+    }
 }
 
 /// Major and minor version of the libbpf that is linked in.

@@ -40,6 +40,7 @@ use args::{Args, Command};
 
 /// Runs the program on the arguments that it was started with.
 pub fn run() -> ExitCode {
+    crate::bpf::look_up_in_files();
     let args = Args::parse();
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
