@@ -12,6 +12,7 @@ use crate::dwarf::{Batch, Dwarf};
 use crate::elf::Elf;
 use crate::functions::{Function, Functions, Inlined, Loaded};
 use crate::lines::{Lines, Place, Row, Table};
+use crate::signature::{self, Signature};
 use crate::units::{Index, Unit};
 use crate::{Result, Symbol, Symbols};
 
@@ -91,6 +92,23 @@ impl Frames {
             }
         }
         found
+    }
+
+    /// What the function takes and returns that begins at `address`.
+    pub(crate) fn signature(&self, address: u64) -> Option<Signature> {
+        self.dwarf.begin();
+        let mut batch = Batch::new(&self.dwarf, &self.index);
+        let units: Vec<u32> = self.index.units_of(address).collect();
+        for unit in units {
+            let Some(unit) = self.index.units.get(unit as usize) else { continue };
+            let Ok(known) = self.known(&mut batch, unit) else { continue };
+            let Some(function) = known.functions.find(address) else { continue };
+            // Else the address is in the middle of another.
+            if function.begins_at(address) {
+                return signature::read(&mut batch, unit.offset + function.entry());
+            }
+        }
+        None
     }
 
     /// Asks `unit` about those of `addresses` whose positions are `wanted`.

@@ -256,4 +256,9 @@ impl Function {
     pub(crate) fn entry(&self) -> u64 {
         self.entry.into()
     }
+
+    /// Whether one of its ranges begins at `address`.
+    pub(crate) fn begins_at(&self, address: u64) -> bool {
+        self.begin == address
+    }
 }

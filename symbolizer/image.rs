@@ -20,6 +20,7 @@ use crate::elf::Elf;
 use crate::frames::Frames;
 use crate::maps::{Kind, Mapping};
 use crate::process;
+use crate::signature::Signature;
 use crate::{Error, Result, Symbol, Symbols, mini, plt, table};
 
 /// What tells the content of one file from that of another.
@@ -258,6 +259,14 @@ impl Image {
         let found = self.guard(|| self.find(&sorted)).unwrap_or_default();
         let at = |address| sorted.binary_search(address).ok().and_then(|at| found.get(at));
         addresses.iter().map(|address| at(address).cloned().unwrap_or_default()).collect()
+    }
+
+    /// What the function takes and returns that begins at `address`, if there
+    /// is debug information of it.
+    #[must_use]
+    pub fn signature(&self, address: u64) -> Option<Signature> {
+        let frames = self.guard(|| self.frames()).flatten()?;
+        self.guard(|| frames.signature(address)).flatten()
     }
 
     fn find(&self, addresses: &[u64]) -> Vec<Symbols> {
