@@ -23,6 +23,7 @@ macro_rules! skeletons {
 skeletons!(base);
 skeletons!(cpu faults heap kmem offcpu);
 skeletons!(exec exit open readline signal syscalls tcpstates unlink);
+skeletons!(probe probeline probetime);
 skeletons!(gc hardirqs runqlat softirqs tcpconnlat tcprtt);
 
 /// A collection of `bpf/gc.bpf.c`.
@@ -196,6 +197,10 @@ unsafe impl Plain for tcpstates::types::tcpstate {}
 // SAFETY: as above.
 unsafe impl Plain for unlink::types::unlink {}
 // SAFETY: as above.
+unsafe impl Plain for probeline::types::probeline {}
+// SAFETY: as above.
+unsafe impl Plain for probeline::types::argument_list {}
+// SAFETY: as above.
 unsafe impl Plain for latency_key {}
 // SAFETY: as above.
 unsafe impl Plain for histogram {}
@@ -305,6 +310,17 @@ pub fn libbpf_version() -> (u32, u32) {
     use libbpf_rs::libbpf_sys::{libbpf_major_version, libbpf_minor_version};
     // SAFETY: both take nothing and return a constant.
     unsafe { (libbpf_major_version(), libbpf_minor_version()) }
+}
+
+/// Runs of a BPF program that there were not, since another ran on the CPU (counted since Linux 5.12).
+pub fn missed_runs(program: BorrowedFd<'_>) -> u64 {
+    let mut info = libbpf_rs::libbpf_sys::bpf_prog_info::default();
+    let mut size = mem::size_of_val(&info) as u32;
+    // SAFETY: `info` and `size` live through the call, and `size` is the size of `info`.
+    let result = unsafe {
+        libbpf_rs::libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut size)
+    };
+    if result == 0 { info.recursion_misses } else { 0 }
 }
 
 /// Has the allocator give free memory back to the system. What is free in the middle of a heap stays

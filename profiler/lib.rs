@@ -18,6 +18,8 @@ pub mod shim;
 
 pub mod usdt;
 
+pub mod probe;
+
 pub mod bpf;
 
 pub mod collector;

@@ -27,7 +27,7 @@ const READ: Duration = Duration::from_secs(60);
 
 /// Measures, and prints what came of it.
 pub fn latency(args: &LatencyArgs) -> Result<ExitCode> {
-    let source = sources::find_latency(&args.name)?;
+    let source = sources::find_latency(args.what())?;
     let target = args.target.target()?;
     target.check()?;
     let options = Options { target: target.clone(), ..Options::default() };
@@ -43,7 +43,7 @@ pub fn latency(args: &LatencyArgs) -> Result<ExitCode> {
     let start = machine::monotonic_ns();
     if io::stderr().is_terminal() {
         let end = if args.duration.is_some() { "" } else { "; Ctrl-C ends it" };
-        say!("rprof: measuring {}, {target}{end}", args.name);
+        say!("rprof: measuring {}, {target}{end}", args.what());
     }
     let mut measuring = Measuring {
         args,
@@ -171,7 +171,7 @@ impl Measuring<'_> {
         let mut bytes = Vec::new();
         // The clock of occurrences does not stop while it is set; this one may be.
         let unix = machine::unix_ns().saturating_sub(machine::monotonic_ns());
-        write_each(&self.args.name, &occurrences, unix, self.args.json, &mut bytes)?;
+        write_each(self.args.what(), &occurrences, unix, self.args.json, &mut bytes)?;
         super::print(&bytes)
     }
 
@@ -182,7 +182,7 @@ impl Measuring<'_> {
         self.found |= !series.is_empty();
         let end = machine::unix_ns();
         let interval = Interval {
-            source: self.args.name.clone(),
+            source: self.args.what().to_owned(),
             target: self.target.to_string(),
             start: end.saturating_sub(now - self.shown),
             end,
@@ -215,7 +215,7 @@ impl Measuring<'_> {
         self.base.stop();
         if !self.found {
             let seconds = (machine::monotonic_ns() - self.start) as f64 / 1e9;
-            let (name, target) = (&self.args.name, &self.target);
+            let (name, target) = (self.args.what(), &self.target);
             bail!("{name} had nothing to measure of the target ({target}) in {seconds:.1} s");
         }
         Ok(())

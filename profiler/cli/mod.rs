@@ -16,6 +16,7 @@ mod doctor;
 mod documents;
 mod latency;
 mod limits;
+mod list;
 mod memory;
 mod past;
 mod progress;
@@ -24,8 +25,8 @@ mod record;
 mod run;
 mod signals;
 mod trace;
-mod waits;
 mod version;
+mod waits;
 mod web;
 
 use std::{
@@ -56,7 +57,7 @@ pub fn run() -> ExitCode {
     libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, |_, text| {
         tracing::debug!("{}", text.trim_end());
     })));
-    match command(args.command) {
+    match command(args.command, args.verbose > 0) {
         Ok(code) => code,
         // `rprof report | head` is no error.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -67,7 +68,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn command(command: Command) -> Result<ExitCode> {
+fn command(command: Command, verbose: bool) -> Result<ExitCode> {
     match command {
         Command::Agent(args) => agent::agent(&args),
         Command::Latency(args) => latency::latency(&args),
@@ -77,6 +78,7 @@ fn command(command: Command) -> Result<ExitCode> {
         Command::Report(args) => read::report(&args).map(|()| ExitCode::SUCCESS),
         Command::Export(args) => read::export(&args).map(|()| ExitCode::SUCCESS),
         Command::Web(args) => web::web(&args),
+        Command::List(args) => list::list(&args, verbose).map(|()| ExitCode::SUCCESS),
         Command::Diff(args) => diff::diff(&args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => documents::completions(shell).map(|()| ExitCode::SUCCESS),

@@ -18,10 +18,11 @@ use crate::{
     machine::{self, WORKERS_MAX},
     model::{LaneKind, LaneStats},
     nearest::nearest,
+    probe::is_probe,
     resolve,
     session::{Plan, Session, Summary},
     shim::{self, Shim},
-    sources::{Options, POLL_MS},
+    sources::{Options, POLL_MS, split_period},
     store::Writer,
     target::{Target, processes},
 };
@@ -37,7 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Records, and tells what came of it.
 pub fn record(args: RecordArgs) -> Result<ExitCode> {
-    check_sources(&args.source)?;
+    let sources = args.sources();
+    check_sources(&sources)?;
     let mut target = args.target.target()?;
     target.check()?;
     let program = args.command.first().map(|name| run::find(name)).transpose()?;
@@ -57,7 +59,7 @@ pub fn record(args: RecordArgs) -> Result<ExitCode> {
     }
     target.pids.extend(at_exec);
     let plan = Plan {
-        sources: args.source.clone(),
+        sources,
         lanes: Settings { marks: !args.no_marks, always_on: false },
         options: Options {
             target: target.clone(),
@@ -138,6 +140,7 @@ fn step(session: &mut Session, signals: &Signals, remaining: Duration) -> Result
 
 /// No source is named twice.
 pub fn check_sources(names: &[String]) -> Result<()> {
+    let names: Vec<&str> = names.iter().map(|name| split_period(name).0).collect();
     match names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
         Some((_, name)) => bail!("source {name} is named twice"),
         None => Ok(()),
@@ -227,6 +230,7 @@ fn did_nothing(source: &str) -> &'static str {
         "runqlat" => "never waited for a CPU",
         "faults" => "used no new page of memory",
         "kmem" => "had the kernel allocate nothing",
+        probe if is_probe(probe) => "hit no probe",
         "heap" => "allocated hardly anything by a function that is known as an allocator's",
         _ => "did nothing that was to be recorded",
     }

@@ -35,6 +35,8 @@ const LOSSES: u64 = 1_000_000_000;
 const PORTS_MAX: usize = 16;
 /// Commands that are counted by their names at most; the rest are counted together.
 const COMMANDS_MAX: usize = 4096;
+/// The widest column that names get; those of probes can be long.
+const NAME_MAX: usize = 48;
 
 /// Traces, and tells what came of it.
 pub fn trace(args: TraceArgs) -> Result<ExitCode> {
@@ -81,7 +83,7 @@ pub fn trace(args: TraceArgs) -> Result<ExitCode> {
 /// The sources of these names, each once.
 fn choose(args: &TraceArgs) -> Result<Vec<&'static dyn Events>> {
     let mut chosen: Vec<&'static dyn Events> = Vec::new();
-    for name in &args.events {
+    for name in args.events.iter().map(String::as_str).chain(args.probes()) {
         if chosen.iter().any(|source| source.name() == name) {
             bail!("{name} is named twice");
         }
@@ -91,7 +93,7 @@ fn choose(args: &TraceArgs) -> Result<Vec<&'static dyn Events>> {
     let has_ports = !args.local_port.is_empty() || !args.remote_port.is_empty();
     for (given, option, source) in [
         (args.with_failed, "--with-failed", "exec"),
-        (!args.calls.is_empty(), "-e", "syscalls"),
+        (!args.system_calls().is_empty(), "-e with system calls", "syscalls"),
         (args.stack, "--stack", "syscalls"),
         (!args.signals.is_empty(), "--signal", "signal"),
         (args.ipv4 || args.ipv6, "-4 or -6", "tcpstates"),
@@ -117,7 +119,7 @@ fn filters(args: &TraceArgs) -> Result<Filters> {
     Ok(Filters {
         failed: args.failed,
         with_failed: args.with_failed,
-        calls: args.calls.clone(),
+        calls: args.system_calls(),
         totals: args.count,
         data_bytes: args.data,
         least_age: args.min.unwrap_or_default(),
@@ -258,8 +260,10 @@ impl<'a> Printer<'a> {
             None => Box::new(io::stderr()),
         };
         let several = chosen.len() > 1;
+        let widest = chosen.iter().map(|source| source.name().len()).max().unwrap_or_default();
         let lines = |source: &&'static dyn Events| {
-            (*source, Lines::new(source.name(), source.fields(), several))
+            let lines = Lines::new(source.name(), source.fields(), several);
+            (*source, lines.wide(widest.min(NAME_MAX)))
         };
         Ok(Self {
             args,

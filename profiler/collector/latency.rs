@@ -141,6 +141,12 @@ impl Gathered {
         }
     }
 
+    /// Says how much there is now of what could not be measured, whatever was said before.
+    pub fn set_missing(&mut self, why: &str, count: u64) {
+        self.missed.remove(why);
+        self.miss(why, count);
+    }
+
     /// Takes all that was counted: the most time first, and what was not counted.
     pub fn take(&mut self) -> (Vec<Series>, BTreeMap<String, u64>) {
         let series = std::mem::take(&mut self.series).into_iter();

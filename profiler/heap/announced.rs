@@ -32,6 +32,13 @@ const FREE_ARGUMENTS: &str = "8@%rdi";
 /// The nop that Linux makes a call of.
 const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0, 0];
 
+/// True if the kernel makes calls of some nops, which the children of a fork die of: they get the
+/// call, but not the page that it goes to (Linux 6.18).
+pub(crate) fn calls_nops() -> bool {
+    let btf = Btf::from_vmlinux();
+    btf.is_ok_and(|btf| btf.type_by_name::<Func<'_>>("arch_uprobe_optimize").is_some())
+}
+
 /// The programs of `bpf/heap.bpf.c` for them.
 pub struct Listeners<'p> {
     /// At an allocation.
@@ -44,8 +51,7 @@ pub struct Listeners<'p> {
 pub struct Announced {
     files: HashMap<FileKey, Vec<Probe>>,
     links: HashMap<(Who, FileKey), Vec<Link>>,
-    /// True if the kernel makes calls of some nops, which the children of a fork die of: they get
-    /// the call, but not the page that it goes to (Linux 6.18).
+    /// See [`calls_nops`].
     calls_nops: bool,
     /// Files whose probes could not be listened to.
     pub refused: u64,
@@ -54,10 +60,7 @@ pub struct Announced {
 impl Announced {
     /// None is set yet.
     pub fn new() -> Self {
-        let btf = Btf::from_vmlinux();
-        let calls_nops =
-            btf.is_ok_and(|btf| btf.type_by_name::<Func<'_>>("arch_uprobe_optimize").is_some());
-        Self { files: HashMap::new(), links: HashMap::new(), calls_nops, refused: 0 }
+        Self { files: HashMap::new(), links: HashMap::new(), calls_nops: calls_nops(), refused: 0 }
     }
 
     /// Listens to a file that `who` has mapped, if it announces anything.

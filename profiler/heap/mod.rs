@@ -13,11 +13,12 @@ mod cost;
 mod functions;
 mod governor;
 mod object;
-mod place;
+pub(crate) mod place;
 mod preloaded;
 mod sweep;
 
 pub use announced::Listeners;
+pub(crate) use announced::calls_nops;
 pub use attach::{Attached, Programs, Who};
 pub use cost::{CpuTime, pair};
 pub use functions::Function;

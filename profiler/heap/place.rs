@@ -25,8 +25,27 @@ pub struct Place {
     pub emulated: bool,
 }
 
+/// Where the stack is, and the registers of the first four arguments.
+const KEPT: [Register; 5] =
+    [Register::RSP, Register::RDI, Register::RSI, Register::RDX, Register::RCX];
+/// The same, and those of the other two.
+pub const CALL: [Register; 7] = [
+    Register::RSP,
+    Register::RDI,
+    Register::RSI,
+    Register::RDX,
+    Register::RCX,
+    Register::R8,
+    Register::R9,
+];
+
 /// Where to probe the function that is `code`, at `address`: its start, if there is no better place.
 pub fn choose(code: &[u8], address: u64) -> Place {
+    choose_keeping(code, address, &KEPT)
+}
+
+/// The same where these registers are to be as they were at the start.
+pub fn choose_keeping(code: &[u8], address: u64, kept: &[Register]) -> Place {
     let mut start = Place { offset: 0, emulated: false };
     let targets: Vec<u64> = targets(code, address).collect();
     let mut info = InstructionInfoFactory::new();
@@ -45,7 +64,7 @@ pub fn choose(code: &[u8], address: u64) -> Place {
         if start.offset == offset && instruction.len() == 5 && is_nop(&instruction) {
             start.offset += 5;
         }
-        if !is_harmless(&instruction, &mut info) {
+        if !is_harmless(&instruction, kept, &mut info) {
             return start;
         }
     }
@@ -102,18 +121,26 @@ fn is_emulated(instruction: &Instruction) -> bool {
     kind && !instruction.has_rep_prefix() && !instruction.has_repne_prefix()
 }
 
+/// True if code begins with a nop of five bytes, which Linux 6.18 makes a call of where it is probed.
+pub fn is_long_nop(code: &[u8]) -> bool {
+    let first = decode(code, 0).next();
+    first.is_some_and(|instruction| instruction.len() == 5 && is_nop(&instruction))
+}
+
 fn is_nop(instruction: &Instruction) -> bool {
     matches!(instruction.code(), Code::Nop_rm16 | Code::Nop_rm32 | Code::Nop_rm64)
 }
 
-/// True if arguments and stack are the same after it, and the next instruction comes next.
-fn is_harmless(instruction: &Instruction, info: &mut InstructionInfoFactory) -> bool {
-    const KEPT: [Register; 5] =
-        [Register::RSP, Register::RDI, Register::RSI, Register::RDX, Register::RCX];
+/// True if `kept` are the same after it, and the next instruction comes next.
+fn is_harmless(
+    instruction: &Instruction,
+    kept: &[Register],
+    info: &mut InstructionInfoFactory,
+) -> bool {
     let writes = |register: &iced_x86::UsedRegister| {
         let access = register.access();
         !matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
-            && KEPT.contains(&register.register().full_register())
+            && kept.contains(&register.register().full_register())
     };
     instruction.flow_control() == FlowControl::Next
         && !info.info(instruction).used_registers().iter().any(writes)

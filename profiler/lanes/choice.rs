@@ -5,7 +5,8 @@ use anyhow::{Result, bail};
 use crate::{
     model::Key,
     nearest::nearest,
-    sources::{Ability, Events, Filters, Latency, Question, SOURCES, Source, Stacks},
+    probe::is_probe,
+    sources::{Ability, Events, Filters, Latency, Question, SOURCES, Source, Stacks, find_stacks},
 };
 
 /// Marks of one source in a second at most: what an agent may write for days, and what a build on
@@ -83,6 +84,10 @@ impl Chosen {
     }
 
     fn add(&mut self, name: &str, settings: Settings) -> Result<()> {
+        if is_probe(name) {
+            self.stacks.push(find_stacks(name)?);
+            return Ok(());
+        }
         if name == "syscalls" {
             bail!("system calls are not recorded; trace them: rprof trace syscalls");
         }

@@ -74,6 +74,8 @@ pub enum Value<'a> {
     File(i32, Option<Vec<u8>>),
     /// A system call, and its arguments by name.
     Call(&'static str, Vec<(&'static str, Value<'a>)>),
+    /// Values by name.
+    Named(Vec<(&'static str, Value<'a>)>),
     /// A time, ns.
     Span(u64),
     /// What a system call returned: a negative one is an errno.

@@ -66,19 +66,31 @@ pub struct Lines {
     name: &'static str,
     fields: &'static [Field],
     several: bool,
+    /// Of the column of its name.
+    width: usize,
 }
 
 impl Lines {
     /// `several`: the lines of other sources stand among them.
     pub fn new(name: &'static str, fields: &'static [Field], several: bool) -> Self {
-        Self { name, fields, several }
+        Self { name, fields, several, width: NAME_WIDTH }
+    }
+
+    /// The same with a wider column for the name, where another is as long.
+    pub fn wide(self, width: usize) -> Self {
+        Self { width: width.max(NAME_WIDTH), ..self }
     }
 
     /// What stands above the columns.
     pub fn heading(&self) -> String {
-        let mut line = format!("{:15}", "TIME");
+        let (mut line, width) = (format!("{:15}", "TIME"), self.width);
         if self.several {
-            let _ = write!(line, " {:NAME_WIDTH$}", self.name.to_uppercase());
+            // The name of a probe is to be read as it is written.
+            let name = match self.name.contains(':') {
+                true => self.name.to_owned(),
+                false => self.name.to_uppercase(),
+            };
+            let _ = write!(line, " {name:width$}");
         }
         let _ = write!(line, " {:>PID_WIDTH$} {:COMM_WIDTH$}", "PID", "COMM");
         for field in self.fields.iter().filter(|field| field.width > 0) {
@@ -92,7 +104,7 @@ impl Lines {
     pub fn columns(&self, event: &Event<'_>, clock: &mut WallClock, line: &mut String) {
         clock.write(event.time, line);
         if self.several {
-            let _ = write!(line, " {:NAME_WIDTH$}", self.name);
+            let _ = write!(line, " {:width$}", self.name, width = self.width);
         }
         let comm = printable(event.comm);
         match event.pid {
@@ -225,6 +237,13 @@ pub fn cell<'a>(value: &'a Value<'_>) -> Cow<'a, str> {
             let args: Vec<Cow<'_, str>> = args.iter().map(|(_, value)| argument(value)).collect();
             format!("{name}({})", args.join(", ")).into()
         }
+        Value::Named(values) => {
+            let word = |(name, value): &(&str, Value<'_>)| match value {
+                Value::Flag(flag) => format!("{name}={flag}"),
+                value => format!("{name}={}", argument(value)),
+            };
+            values.iter().map(word).collect::<Vec<String>>().join(" ").into()
+        }
         Value::Result(address @ 0x1_0000_0000..) => format!("{address:#x}").into(),
         Value::Result(result) => match errno(*result) {
             Some(name) => name,
@@ -318,6 +337,14 @@ fn json_value(name: &str, value: &Value<'_>, line: &mut String) {
                 json_value(name, value, line);
             }
             line.push_str(if args.is_empty() { "{}" } else { "}" });
+            Ok(())
+        }
+        Value::Named(values) => {
+            for (index, (name, value)) in values.iter().enumerate() {
+                line.push(if index == 0 { '{' } else { ',' });
+                json_value(name, value, line);
+            }
+            line.push_str(if values.is_empty() { "{}" } else { "}" });
             Ok(())
         }
         Value::Data(text, _) => {

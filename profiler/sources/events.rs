@@ -4,7 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use libbpf_rs::{Link, MapCore, MapFlags, Program, UprobeOpts, skel::Skel};
+use libbpf_rs::{Link, MapCore, MapFlags, Object, Program, UprobeOpts, skel::Skel};
 
 use super::{Base, Options, load, paths::until_nul};
 use crate::{
@@ -109,12 +109,24 @@ pub struct EventStream {
     links: Vec<Link>,
     probes: Vec<Probe>,
     skel: Box<dyn Skel<'static>>,
+    attach: Option<Attach>,
 }
+
+/// Attaches an object where its sections do not say it.
+pub type Attach = Box<dyn Fn(&Object) -> Result<Vec<Link>>>;
 
 impl EventStream {
     /// A loaded object, and the functions that its uprobes go to.
     pub fn new(skel: impl Skel<'static> + 'static, probes: Vec<Probe>) -> Self {
-        Self { links: Vec::new(), probes, skel: Box::new(skel) }
+        Self { links: Vec::new(), probes, skel: Box::new(skel), attach: None }
+    }
+
+    /// A loaded object that `attach` attaches.
+    pub fn attached_by(
+        skel: impl Skel<'static> + 'static,
+        attach: impl Fn(&Object) -> Result<Vec<Link>> + 'static,
+    ) -> Self {
+        Self { attach: Some(Box::new(attach)), ..Self::new(skel, Vec::new()) }
     }
 
     /// Begins to trace.
@@ -122,6 +134,10 @@ impl EventStream {
     /// # Errors
     /// The kernel refuses to attach it.
     pub fn start(&mut self) -> Result<()> {
+        if let Some(attach) = &self.attach {
+            self.links = attach(self.skel.object())?;
+            return Ok(());
+        }
         for program in self.skel.object().progs_mut().filter(|program| program.autoload()) {
             let name = program.name().to_string_lossy().into_owned();
             let section = program.section().to_string_lossy().into_owned();

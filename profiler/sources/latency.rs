@@ -4,9 +4,9 @@
 use std::{net::IpAddr, os::fd::BorrowedFd, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use libbpf_rs::{Link, skel::Skel};
+use libbpf_rs::{Link, Object, skel::Skel};
 
-use super::{Base, Options, load};
+use super::{Base, Options, events::Attach, load};
 use crate::{
     bpf,
     collector::{Gathered, Histograms},
@@ -236,18 +236,34 @@ pub struct Counting {
     histograms: Histograms,
     by: Vec<Key>,
     keys: Keys,
+    attach: Option<Attach>,
 }
 
 impl Counting {
     /// Takes over a loaded object, and with it all its programs.
     pub fn new(object: impl Skel<'static> + 'static, maps: Histograms, by: &[Key]) -> Self {
         let (object, by) = (Box::new(object), by.to_vec());
-        Self { links: Vec::new(), object, histograms: maps, by, keys: Keys::default() }
+        let keys = Keys::default();
+        Self { links: Vec::new(), object, histograms: maps, by, keys, attach: None }
+    }
+
+    /// The same, whose programs go where `attach` says, and not where their sections do.
+    pub fn attached_by(
+        object: impl Skel<'static> + 'static,
+        maps: Histograms,
+        by: &[Key],
+        attach: impl Fn(&Object) -> Result<Vec<Link>> + 'static,
+    ) -> Self {
+        Self { attach: Some(Box::new(attach)), ..Self::new(object, maps, by) }
     }
 }
 
 impl Gauge for Counting {
     fn start(&mut self) -> Result<()> {
+        if let Some(attach) = &self.attach {
+            self.links = attach(self.object.object())?;
+            return Ok(());
+        }
         for program in self.object.object_mut().progs_mut().filter(|program| program.autoload()) {
             let name = program.name().to_string_lossy().into_owned();
             let link = program.attach();

@@ -21,6 +21,9 @@ mod offcpu;
 mod open;
 mod paths;
 mod per_cpu;
+mod probe;
+mod probeline;
+mod probetime;
 mod readline;
 mod runqlat;
 mod runtimes;
@@ -40,14 +43,18 @@ use anyhow::{Result, bail};
 
 pub use base::Base;
 pub use events::{EventCounts, EventStream, Events, Filters, RING_BYTES};
+pub(crate) use heap::has_sessions;
 pub use latency::{Ability, End, Family, Gauge, Latency, Question, check};
 pub(crate) use linux::signal_number;
 pub(crate) use load::has_syscall_programs;
 pub use offcpu::WaitOptions;
+pub(crate) use per_cpu::explain as explain_perf;
+pub(crate) use probe::split as split_period;
 
 use crate::{
     collector::TaskEvent,
     model::{SourceInfo, Stats},
+    probe::is_probe,
     resolve::Held,
     shim::Shim,
     target::Target,
@@ -262,11 +269,15 @@ pub struct KernelSymbol {
     pub module: Option<String>,
 }
 
-/// The source of kind `stacks` of that name.
+/// The source of kind `stacks` of that name, or for that probe.
 ///
 /// # Errors
 /// There is none: names those that there are.
 pub fn find_stacks(name: &str) -> Result<&'static dyn Stacks> {
+    if is_probe(name) {
+        // Once for each probe of a run.
+        return Ok(Box::leak(Box::new(probe::Hits::parse(name)?)));
+    }
     let stacks = SOURCES.iter().filter_map(|source| match source {
         Source::Stacks(source) => Some(*source),
         _ => None,
@@ -280,11 +291,15 @@ pub fn find_stacks(name: &str) -> Result<&'static dyn Stacks> {
     }
 }
 
-/// The source of kind `events` of that name.
+/// The source of kind `events` of that name, or for that probe.
 ///
 /// # Errors
 /// There is none: names those that there are.
 pub fn find_events(name: &str) -> Result<&'static dyn Events> {
+    if is_probe(name) {
+        // Once for each probe of a run.
+        return Ok(Box::leak(Box::new(probeline::Hits::parse(name)?)));
+    }
     let events = SOURCES.iter().filter_map(|source| match source {
         Source::Events(source) => Some(*source),
         _ => None,
@@ -298,11 +313,15 @@ pub fn find_events(name: &str) -> Result<&'static dyn Events> {
     }
 }
 
-/// The source of kind `latency` of that name.
+/// The source of kind `latency` of that name, or for that probe.
 ///
 /// # Errors
 /// There is none: names those that there are.
 pub fn find_latency(name: &str) -> Result<&'static dyn Latency> {
+    if is_probe(name) {
+        // Once for each probe of a run.
+        return Ok(Box::leak(Box::new(probetime::Calls::parse(name)?)));
+    }
     let known = SOURCES.iter().filter_map(|source| match source {
         Source::Latency(source) => Some(*source),
         _ => None,

@@ -5,14 +5,22 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::{Context, Result};
 use clap::Args as Group;
 
-use super::{TargetArgs, parse::parse_time};
+use super::{
+    TargetArgs,
+    parse::{parse_probe, parse_time},
+};
 use crate::model::Key;
 
 #[derive(Group)]
 pub struct LatencyArgs {
     /// What to measure: runqlat, hardirqs, softirqs, gc, tcpconnlat or tcprtt
-    #[arg(value_name = "NAME")]
-    pub name: String,
+    #[arg(value_name = "NAME", required_unless_present = "probe")]
+    pub name: Option<String>,
+    /// A function, such as uprobe:/usr/bin/bash:execute_command: how long it takes from its entry to
+    /// its return; `rprof list` tells which there are
+    #[arg(short = 'e', long = "probe", value_name = "PROBE", conflicts_with = "name")]
+    #[arg(value_parser = parse_probe)]
+    pub probe: Option<String>,
     /// Print every so often, not at the end alone
     #[arg(short, long, value_name = "TIME", value_parser = parse_time)]
     pub interval: Option<Duration>,
@@ -63,6 +71,13 @@ pub struct LatencyArgs {
     pub json: bool,
     #[command(flatten)]
     pub target: TargetArgs,
+}
+
+impl LatencyArgs {
+    /// What is measured: a source, or a function.
+    pub fn what(&self) -> &str {
+        self.name.as_deref().or(self.probe.as_deref()).unwrap_or_default()
+    }
 }
 
 /// A key, or `none`. A type of its own, for clap's sake.

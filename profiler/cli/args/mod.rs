@@ -4,6 +4,7 @@
 
 mod agent;
 mod latency;
+mod list;
 mod parse;
 mod read;
 mod record;
@@ -20,6 +21,7 @@ use clap_complete::Shell;
 pub use self::{
     agent::AgentArgs,
     latency::LatencyArgs,
+    list::ListArgs,
     parse::{parse_any_share, parse_size, parse_time},
     read::{DiffArgs, ExportArgs, FlamegraphArgs, ReportArgs},
     record::RecordArgs,
@@ -64,6 +66,9 @@ pub enum Command {
     Agent(AgentArgs),
     /// Show a recording, or the agent's store, in a browser
     Web(WebArgs),
+    /// List what can be recorded, traced and measured: sources, tracepoints, perf events, and
+    /// functions and USDT probes of a file
+    List(ListArgs),
     /// Tell what this machine allows, and how to get the rest
     Doctor(DoctorArgs),
     /// Print what a shell completes this command line by

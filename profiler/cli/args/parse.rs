@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::model::parse_span;
+use crate::{model::parse_span, probe::Probe, sources::split_period};
 
 /// A stretch of time such as 10s, 1m30s, 2h, and more than nothing.
 pub fn parse_time(text: &str) -> Result<Duration> {
@@ -62,6 +62,12 @@ pub fn parse_any_share(text: &str) -> Result<f64> {
         bail!("a share cannot be less than nothing");
     }
     Ok(share / 100.0)
+}
+
+/// A probe, and how many hits there are to a sample if that follows.
+pub fn parse_probe(text: &str) -> Result<String> {
+    Probe::parse(split_period(text).0)?;
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

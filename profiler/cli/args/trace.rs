@@ -9,13 +9,13 @@ use super::{
     TargetArgs,
     parse::{parse_size, parse_time},
 };
-use crate::sources::signal_number;
+use crate::{probe::is_probe, sources::signal_number};
 
 #[derive(Group)]
 pub struct TraceArgs {
     /// Events: exec, exit, open, unlink, signal, readline, tcpstates, syscalls; several are told in
     /// the order of time
-    #[arg(value_name = "NAME", value_delimiter = ',', required = true)]
+    #[arg(value_name = "NAME", value_delimiter = ',', required_unless_present = "calls")]
     pub events: Vec<String>,
     /// How long, such as 10s, 5m, 2h; else until Ctrl-C or until the target ends
     #[arg(short, long, value_name = "TIME", value_parser = parse_time)]
@@ -38,9 +38,11 @@ pub struct TraceArgs {
     /// exec: also those that failed
     #[arg(long, conflicts_with = "failed", help_heading = "Which events")]
     pub with_failed: bool,
-    /// syscalls: these only, by name or class (file, desc, network, memory, process, signal); with
-    /// !NAME all but that one
-    #[arg(short = 'e', long = "calls", value_name = "CALL", value_delimiter = ',')]
+    /// A probe, such as tracepoint:sched:sched_switch or uprobe:bash:readline/ret: a line for each
+    /// hit, with its arguments; `rprof list` tells which there are. Without a colon, of syscalls these
+    /// only, by name or class (file, desc, network, memory, process, signal); with !NAME all but that
+    /// one
+    #[arg(short = 'e', long = "calls", value_name = "PROBE|CALL,...")]
     #[arg(help_heading = "Which events")]
     pub calls: Vec<String>,
     /// syscalls: bytes of data to show, 256 at most
@@ -80,6 +82,19 @@ pub struct TraceArgs {
     // Last, since its heading holds for all that follows.
     #[command(flatten)]
     pub target: TargetArgs,
+}
+
+impl TraceArgs {
+    /// What of `-e` are probes, one each.
+    pub fn probes(&self) -> impl Iterator<Item = &str> {
+        self.calls.iter().map(String::as_str).filter(|text| is_probe(text))
+    }
+
+    /// What of `-e` are system calls: several with commas between them.
+    pub fn system_calls(&self) -> Vec<String> {
+        let calls = self.calls.iter().filter(|text| !is_probe(text));
+        calls.flat_map(|text| text.split(',').map(str::to_owned)).collect()
+    }
 }
 
 /// A signal by its name or number.
