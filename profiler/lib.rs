@@ -1,7 +1,7 @@
 //! rprof: where a Linux machine's time and memory go.
 //!
 //! ```text
-//! bpf/NAME.bpf.c ─► sources ─► collector ─► resolve ─► model ─► store ─► output ─► file, stdout
+//! bpf/NAME.bpf.c ─► sources ─► collector ─► resolve ─► model ─► store ─► output ─► file, stdout, push
 //!   in the kernel    attach      drain         │                 ▲
 //!                                         symbolizer             └── view: query, merge
 //! ```
@@ -37,6 +37,8 @@ pub mod output;
 pub mod query;
 
 pub mod viewer;
+
+pub mod push;
 
 pub mod heap;
 

@@ -20,6 +20,7 @@ mod list;
 mod memory;
 mod past;
 mod progress;
+mod push;
 mod read;
 mod record;
 mod run;
@@ -47,7 +48,7 @@ pub fn run() -> ExitCode {
         .with_writer(io::stderr)
         .with_max_level(match args.verbose {
             // A service says what it does: nobody is there to ask it.
-            0 if matches!(args.command, Command::Agent(_)) => tracing::Level::INFO,
+            0 if is_service(&args.command) => tracing::Level::INFO,
             0 => tracing::Level::WARN,
             1 => tracing::Level::INFO,
             _ => tracing::Level::DEBUG,
@@ -68,11 +69,20 @@ pub fn run() -> ExitCode {
     }
 }
 
+fn is_service(command: &Command) -> bool {
+    match command {
+        Command::Agent(_) => true,
+        Command::Push(args) => args.child,
+        _ => false,
+    }
+}
+
 fn command(command: Command, verbose: bool) -> Result<ExitCode> {
     match command {
         Command::Agent(args) => agent::agent(&args),
         Command::Latency(args) => latency::latency(&args),
         Command::Record(args) => record::record(args),
+        Command::Push(args) => push::push(&args),
         Command::Trace(args) => trace::trace(args),
         Command::Flamegraph(args) => read::flamegraph(&args).map(|()| ExitCode::SUCCESS),
         Command::Report(args) => read::report(&args).map(|()| ExitCode::SUCCESS),

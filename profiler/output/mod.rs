@@ -38,6 +38,7 @@ pub use events::{Lines, WallClock, cell, printable, stack_lines};
 pub use flamegraph::Flamegraph;
 pub use histogram::{Bars, write_each, write_json};
 pub use marks::{write_marks, write_marks_json};
+pub use pprof::series as pprof_series;
 pub use report::{Report, ReportJson};
 pub use summary::{NO_STACK, counts, origin, title};
 pub use table::{Column, left, lines, right};

@@ -37,16 +37,23 @@ impl Output for Pprof {
     fn write(&self, profile: &Profile, view: &View, out: &mut dyn Write) -> Result<()> {
         // Level 1: most of the gain for a fraction of the time.
         let mut gzip = GzEncoder::new(out, Compression::fast());
-        gzip.write_all(&message(profile, view).encode_to_vec())?;
+        gzip.write_all(&message(profile, view, false).encode_to_vec())?;
         gzip.finish()?;
         Ok(())
     }
 }
 
-/// The message for a profile.
-fn message(profile: &Profile, view: &View) -> proto::Profile {
+/// The message, not gzipped, for a profile that is one series of an engine: all that its samples
+/// have in common is told beside it, and nothing else tells them apart. Engines make a series of
+/// each label of a sample.
+pub fn series(profile: &Profile) -> Vec<u8> {
+    message(profile, &View::default(), true).encode_to_vec()
+}
+
+/// The message for a profile. A bare one has no labels.
+fn message(profile: &Profile, view: &View, bare: bool) -> proto::Profile {
     let mut builder =
-        Builder { profile, out: proto::Profile::default(), strings: Table::default() };
+        Builder { profile, out: proto::Profile::default(), strings: Table::default(), bare };
     builder.string("");
     builder.header(view);
     let samples = builder.samples();
@@ -71,6 +78,8 @@ struct Builder<'a> {
     profile: &'a Profile,
     out: proto::Profile,
     strings: Table<String>,
+    /// True if samples have no labels.
+    bare: bool,
 }
 
 impl Builder<'_> {
@@ -123,17 +132,20 @@ impl Builder<'_> {
     /// Adds the samples, and gives them in the order in which they were added.
     fn samples(&mut self) -> Vec<Sample> {
         let profile = self.profile;
-        let rows = rows(profile);
+        let rows = rows(profile, self.bare);
         let mut threads: Map<u32, Vec<proto::Label>> = Map::default();
         let cpu = self.string("cpu");
         for (sample, in_use) in &rows {
-            let mut label =
-                threads.entry(sample.thread).or_insert_with(|| self.labels(sample.thread)).clone();
-            // A number of 0 without a unit is no label at all; this is the unit that pprof itself
-            // would take.
-            let num = sample.cpu.into();
-            let of_cpu = proto::Label { key: cpu, num, num_unit: cpu, ..Default::default() };
-            label.extend((!profile.source.held).then_some(of_cpu));
+            let mut label = Vec::new();
+            if !self.bare {
+                let known = threads.entry(sample.thread);
+                label.clone_from(known.or_insert_with(|| self.labels(sample.thread)));
+                // A number of 0 without a unit is no label at all; this is the unit that pprof
+                // itself would take.
+                let num = sample.cpu.into();
+                let of_cpu = proto::Label { key: cpu, num, num_unit: cpu, ..Default::default() };
+                label.extend((!profile.source.held).then_some(of_cpu));
+            }
             let mut value = vec![sample.count as i64, sample.value as i64];
             if profile.source.held {
                 value.extend([in_use.0 as i64, in_use.1 as i64]);
@@ -260,14 +272,17 @@ impl Builder<'_> {
 }
 
 /// The samples, what differs in time alone as one, each with count and value of what is in use of
-/// it.
-fn rows(profile: &Profile) -> Vec<(Sample, (u64, u64))> {
+/// it. Bare ones differ in nothing but their stack.
+fn rows(profile: &Profile, bare: bool) -> Vec<(Sample, (u64, u64))> {
     let taken = profile.samples.iter().map(|sample| (*sample, (0, 0)));
     let in_use = profile
         .in_use
         .iter()
         .map(|sample| (Sample { count: 0, value: 0, ..*sample }, (sample.count, sample.value)));
     let mut rows: Vec<(Sample, (u64, u64))> = taken.chain(in_use).collect();
+    if bare {
+        rows.iter_mut().for_each(|(sample, _)| (sample.thread, sample.cpu) = (0, 0));
+    }
     let key = |(sample, _): &(Sample, _)| (sample.thread, sample.stack, sample.cpu);
     rows.sort_unstable_by_key(key);
     rows.dedup_by(|next, kept| {

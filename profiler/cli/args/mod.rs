@@ -6,6 +6,7 @@ mod agent;
 mod latency;
 mod list;
 mod parse;
+mod push;
 mod read;
 mod record;
 mod target;
@@ -23,6 +24,7 @@ pub use self::{
     latency::LatencyArgs,
     list::ListArgs,
     parse::{parse_any_share, parse_size, parse_time},
+    push::{PushArgs, PushSettings},
     read::{DiffArgs, ExportArgs, FlamegraphArgs, ReportArgs},
     record::RecordArgs,
     target::TargetArgs,
@@ -69,6 +71,8 @@ pub enum Command {
     /// List what can be recorded, traced and measured: sources, tracepoints, perf events, and
     /// functions and USDT probes of a file
     List(ListArgs),
+    /// Send a recording to an engine: Pyroscope, Parca, OpenTelemetry, pprof over HTTP, a bucket
+    Push(PushArgs),
     /// Tell what this machine allows, and how to get the rest
     Doctor(DoctorArgs),
     /// Print what a shell completes this command line by
