@@ -2,17 +2,20 @@
 //!
 //! ```text
 //! session ─► folder (store)          a window each 10 s, a recording a day
-//!    ▲          ▲      └─► viewer    a child without privilege, which only reads
+//!    ▲          ▲      ├─► viewer    a child without privilege, which only reads
+//!    │          │      └─► pusher    another, which sends what it reads to engines
 //! governor  calendar, memory         the rate; when a new recording begins
 //! ```
 //!
 //! All of it is one loop of one thread: [`Agent::step`] waits, takes in what the kernel has, and at
-//! the end of each window looks at what it cost. Nothing that goes wrong with the store or the viewer
+//! the end of each window looks at what it cost. Nothing that goes wrong with the store or a child
 //! ends the agent: it is told, counted, and tried again.
 
 mod calendar;
+mod child;
 mod governor;
 mod memory;
+mod pusher;
 mod service;
 mod viewer;
 
@@ -22,14 +25,15 @@ use anyhow::Result;
 
 use self::{
     calendar::Moment,
+    child::Child,
     memory::{Relief, give_back},
     service::Service,
-    viewer::Viewer,
 };
 pub use self::{
     calendar::{Clock, WallClock, Why},
     governor::Governor,
     memory::{Bound, LEAST as MEMORY_LEAST},
+    pusher::Settings as PushSettings,
     viewer::{Settings as ViewerSettings, user as viewer_user},
 };
 use crate::{
@@ -62,6 +66,8 @@ pub struct Config {
     pub memory: Bound,
     /// The viewer; none: no viewer.
     pub viewer: Option<ViewerSettings>,
+    /// What is pushed to engines; none: nothing.
+    pub push: Option<PushSettings>,
 }
 
 /// An agent at work.
@@ -73,7 +79,8 @@ pub struct Agent {
     began: Moment,
     governor: Governor,
     memory: Bound,
-    viewer: Option<Viewer>,
+    /// Processes of its own.
+    children: Vec<Child>,
     service: Service,
     /// Up to the end of the last window: when, and what was used.
     window: (u64, Overhead),
@@ -89,8 +96,9 @@ impl Agent {
     /// # Errors
     /// Says what is missing, and how to get it; or which other agent has the store.
     pub fn open(config: Config, clock: Box<dyn Clock>) -> Result<Self> {
-        let Config { plan, store, limits, overhead, memory, viewer } = config;
-        let reader = viewer.as_ref().map(|viewer| viewer.user.gid);
+        let Config { plan, store, limits, overhead, memory, viewer, push } = config;
+        let user = viewer.as_ref().map(|viewer| &viewer.user);
+        let reader = user.or(push.as_ref().map(|push| &push.user)).map(|user| user.gid);
         let rate = plan.options.frequency;
         let mut folder = None;
         let began = Moment::now(&*clock);
@@ -99,8 +107,11 @@ impl Agent {
             // Before there is one that must stay.
             expire(opened);
             viewer.iter().try_for_each(|viewer| viewer.make_token(&store))?;
+            push.iter().try_for_each(|push| push.make_folder(&store))?;
             opened.begin(began.unix)
         })?;
+        let viewer = viewer.map(|settings| viewer::child(&store, settings));
+        let pusher = push.map(|settings| pusher::child(&store, settings));
         let folder = folder.ok_or_else(|| anyhow::anyhow!("the store was not opened"))?;
         Ok(Self {
             session,
@@ -109,7 +120,7 @@ impl Agent {
             began,
             governor: Governor::new(overhead, rate),
             memory,
-            viewer: viewer.map(|settings| Viewer::new(&store, settings)),
+            children: viewer.into_iter().chain(pusher).collect(),
             service: Service::new(),
             window: (0, Overhead::default()),
             resident: 0,
@@ -117,16 +128,14 @@ impl Agent {
         })
     }
 
-    /// Begins to measure, starts the viewer, and tells the service manager.
+    /// Begins to measure, starts the children, and tells the service manager.
     ///
     /// # Errors
     /// The kernel refuses to attach.
     pub fn start(&mut self) -> Result<()> {
         self.began = Moment::now(&*self.clock);
-        // The child is to have nothing of how we run ahead.
-        if let Some(viewer) = &mut self.viewer {
-            viewer.tend();
-        }
+        // The children are to have nothing of how we run ahead.
+        self.children.iter_mut().for_each(Child::tend);
         self.session.start(self.began.unix)?;
         self.window = (machine::monotonic_ns(), self.session.overhead());
         self.service.ready(&self.status());
@@ -139,14 +148,12 @@ impl Agent {
     /// The kernel refuses something that it has allowed until now.
     pub fn step(&mut self, others: &[BorrowedFd<'_>]) -> Result<()> {
         let mut patience = Moment::now(&*self.clock).until_midnight().min(self.service.patience());
-        if let Some(viewer) = &self.viewer {
-            patience = patience.min(viewer.rests());
+        for child in &self.children {
+            patience = patience.min(child.rests());
         }
         self.session.wait(others, patience)?;
         self.service.alive();
-        if let Some(viewer) = &mut self.viewer {
-            viewer.tend();
-        }
+        self.children.iter_mut().for_each(Child::tend);
         if let Some(why) = self.began.ends_by(&Moment::now(&*self.clock)) {
             self.renew(why);
         } else if self.session.until_commit().is_zero() {
@@ -172,16 +179,14 @@ impl Agent {
         (self.session.stats(), self.governor.rate())
     }
 
-    /// Takes in what is left, names it, seals the recording and ends the viewer.
+    /// Takes in what is left, names it, seals the recording and ends the children.
     ///
     /// # Errors
     /// The recording cannot be written; what was written before stays readable.
     pub fn finish(self) -> Result<Summary> {
         self.service.stopping();
-        if let Some(viewer) = &self.viewer {
-            // It ends while we name.
-            viewer.stop();
-        }
+        // They end while we name.
+        self.children.iter().for_each(Child::stop);
         self.session.finish(PATIENCE)
     }
 

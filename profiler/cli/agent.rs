@@ -5,9 +5,12 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
-use super::{args::AgentArgs, record::check_sources, signals::Signals, web::addresses};
+use super::{args::AgentArgs, push, record::check_sources, signals::Signals, web::addresses};
 use crate::{
-    agent::{Agent, Bound, Config, MEMORY_LEAST, ViewerSettings, WallClock, Why, viewer_user},
+    agent::{
+        Agent, Bound, Config, MEMORY_LEAST, PushSettings, ViewerSettings, WallClock, Why,
+        viewer_user,
+    },
     lanes::Settings,
     session::Plan,
     sources::{MemoryOptions, Options},
@@ -70,6 +73,20 @@ fn config(args: &AgentArgs) -> Result<Config> {
             user: viewer_user(args.web_user.as_deref())?,
         }),
     };
+    let push = match &*args.push {
+        [] => None,
+        to => {
+            let settings = &args.push_settings;
+            push::settings(settings, to)?;
+            Some(PushSettings {
+                to: to.to_vec(),
+                auth: settings.push_auth.clone(),
+                ca: settings.push_ca.clone(),
+                times: push::times(settings),
+                user: viewer_user(args.web_user.as_deref())?,
+            })
+        }
+    };
     let memory = Bound(args.max_memory);
     Ok(Config {
         plan: Plan {
@@ -97,5 +114,6 @@ fn config(args: &AgentArgs) -> Result<Config> {
         overhead: args.max_overhead,
         memory,
         viewer,
+        push,
     })
 }

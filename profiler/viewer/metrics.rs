@@ -16,7 +16,7 @@ use super::{broken, data::Data};
 use crate::{
     model::{Histogram, LaneKind},
     output::clean,
-    query,
+    push, query,
     store::{Grain, Store},
 };
 
@@ -114,6 +114,9 @@ pub fn metrics(data: &mut Data) -> Result<Answer, Refusal> {
         page.one("memory_bytes", "gauge", help, &label, cost.rss_bytes);
     }
     lanes(store, &last.time, &mut page);
+    for progress in push::read_progress(store.path()) {
+        pushed(&mut page, &progress);
+    }
     Ok(page.finish())
 }
 
@@ -161,6 +164,23 @@ fn summary(store: &mut Store, name: &str, label: &str, time: &Range<u64>, page: 
     }
     page.part(family, "_sum", ("summary", help), label, seconds(all.sum()));
     page.part(family, "_count", ("summary", help), label, all.count());
+}
+
+/// What one receiver was sent.
+fn pushed(page: &mut Page, progress: &push::Progress) {
+    let label = format!("receiver=\"{}\"", escape(&progress.receiver));
+    for (name, help, count) in [
+        ("push_windows_total", "Windows sent to engines.", progress.windows),
+        ("push_profiles_total", "Profiles that engines took.", progress.profiles),
+        ("push_bytes_total", "Bytes sent for them.", progress.bytes),
+        ("push_refused_total", "Profiles that engines will not take.", progress.refused),
+        ("push_failed_total", "Attempts to send that failed.", progress.failed),
+        ("push_dropped_total", "Windows that waited too long.", progress.dropped),
+    ] {
+        page.one(name, "counter", help, &label, count);
+    }
+    let help = "All before this was sent or given up, Unix time.";
+    page.one("push_until_seconds", "gauge", help, &label, progress.until as f64 / 1e9);
 }
 
 /// Metrics by name: all values of one have to stand together.

@@ -60,6 +60,7 @@ fn config(shop: &Workshop, pid: u32) -> Config {
         overhead: 100.0,
         memory,
         viewer: None,
+        push: None,
     }
 }
 

@@ -11,6 +11,7 @@ mod message;
 mod otlp;
 mod pushing;
 mod pyroscope;
+mod queue;
 mod rpc;
 mod secrets;
 mod server;

@@ -5,9 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args as Group;
 
 use super::{
-    TargetArgs,
+    PushSettings, TargetArgs,
     parse::{parse_room, parse_share, parse_time},
 };
+use crate::push::Address;
 
 const STORE: &str = "/var/lib/rprof";
 
@@ -49,6 +50,13 @@ pub struct AgentArgs {
     /// How often what was recorded is made durable: for tests
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time, hide = true)]
     pub window: Duration,
+    /// Push what is recorded to an engine (several times for several): pyroscope+http://HOST:4040,
+    /// otlp+grpc://HOST:4317, otlp+http://HOST:4318, parca+grpc://HOST:7070,
+    /// pprof+https://HOST/PATH, coroot+https://HOST, file:///DIR, s3://BUCKET/PREFIX
+    #[arg(long, value_name = "URL")]
+    pub push: Vec<Address>,
+    #[command(flatten)]
+    pub push_settings: PushSettings,
     #[command(flatten)]
     pub target: TargetArgs,
 }
