@@ -1,21 +1,29 @@
 //! `rprof diff`.
 
 use std::{
+    fs,
     io::{self, IsTerminal},
     path::Path,
+    process::ExitCode,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::args::DiffArgs;
 use crate::{
     model::{Detail, Moment, Profile, View},
-    output,
+    output::{self, Gate},
     store::Store,
 };
 
-/// Tells what got more and what got less.
-pub fn diff(args: &DiffArgs) -> Result<()> {
+/// Characters of a function's name.
+const NAME: usize = 120;
+
+/// The exit status where something got too much.
+const TOO_MUCH: u8 = 3;
+
+/// Tells what got more and what got less, and whether that is too much.
+pub fn diff(args: &DiffArgs) -> Result<ExitCode> {
     let view = args.view.view();
     let other_time = args.base_from.is_some() || args.base_to.is_some();
     if args.new.is_none() && !other_time {
@@ -29,15 +37,33 @@ pub fn diff(args: &DiffArgs) -> Result<()> {
     let new = profile(args.new.as_ref().unwrap_or(&args.base), &view)?;
     let common = if args.new.is_none() { common(&args.base, &base, &new, &view)? } else { None };
     let diff = output::diff(&base, &new, common.as_ref(), &view)?;
+    let gate = |limit| Gate { limit, confidence: args.confidence, same_work: args.same_work };
+    let verdict = args.fail_above.map(|limit| diff.judge(gate(limit)));
+    if let Some(file) = &args.svg {
+        let of_shares = !diff.is_of_amounts() && !args.same_work;
+        let svg = output::difference(&base, &new, of_shares, &view)?;
+        fs::write(file, svg).with_context(|| format!("cannot write {}", file.display()))?;
+    }
     let mut bytes = Vec::new();
     if args.json {
-        diff.write_json(&mut bytes)?;
+        diff.write_json(verdict.as_ref(), &mut bytes)?;
+    } else if args.markdown {
+        diff.write_markdown(verdict.as_ref(), args.limit, args.all, &mut bytes)?;
     } else {
         let width = terminal_size::terminal_size().map(|(width, _)| width.0.into());
         let width = width.filter(|_| io::stdout().is_terminal());
         diff.write(&view, args.limit, args.all, width, &mut bytes)?;
     }
-    super::print(&bytes)
+    super::print(&bytes)?;
+    let Some(verdict) = verdict else { return Ok(ExitCode::SUCCESS) };
+    say!("rprof: {}", verdict.line());
+    for judged in verdict.total.iter().chain(&verdict.functions).filter(|judged| judged.failed) {
+        let name = if judged.name.is_empty() { "the whole" } else { &judged.name };
+        let name = output::shorten(name, NAME);
+        let (growth, least) = (100.0 * judged.growth, 100.0 * judged.at_least);
+        say!("rprof:   {growth:+.2}%, at least {least:+.2}%: {}", output::clean(&name));
+    }
+    Ok(if verdict.passed { ExitCode::SUCCESS } else { ExitCode::from(TOO_MUCH) })
 }
 
 /// What of the memory in use at one of two times was in use at the other, too. None of what is no

@@ -89,7 +89,7 @@ fn command(command: Command, verbose: bool) -> Result<ExitCode> {
         Command::Export(args) => read::export(&args).map(|()| ExitCode::SUCCESS),
         Command::Web(args) => web::web(&args),
         Command::List(args) => list::list(&args, verbose).map(|()| ExitCode::SUCCESS),
-        Command::Diff(args) => diff::diff(&args).map(|()| ExitCode::SUCCESS),
+        Command::Diff(args) => diff::diff(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => documents::completions(shell).map(|()| ExitCode::SUCCESS),
         Command::Man { folder } => documents::man(&folder).map(|()| ExitCode::SUCCESS),

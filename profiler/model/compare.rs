@@ -72,6 +72,40 @@ pub fn p_value(z: f64) -> f64 {
     erfc(z.abs() / std::f64::consts::SQRT_2)
 }
 
+/// The z above which one sample of the normal distribution is with a probability of `1 - confidence`:
+/// one-sided, of a confidence of 0.5 to 1.
+pub fn quantile(confidence: f64) -> f64 {
+    let (mut low, mut high) = (0.0, 40.0);
+    // To the last bit that `p_value` is good for.
+    for _ in 0..60 {
+        let middle = (low + high) / 2.0;
+        if p_value(middle) / 2.0 > 1.0 - confidence {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    (low + high) / 2.0
+}
+
+/// The standard error of the difference of two shares, each side's by itself: what an interval around
+/// the difference is made of, where `z` asks whether there is one.
+pub fn share_error(base: &Side, base_value: f64, new: &Side, new_value: f64) -> f64 {
+    let of = |side: &Side, value: f64| {
+        let share = side.share(value).min(1.0);
+        if side.samples > 0.0 { share * (1.0 - share) / side.samples } else { 0.0 }
+    };
+    (of(base, base_value) + of(new, new_value)).sqrt()
+}
+
+/// The standard error of the difference of two amounts, of which each sample is one by chance.
+pub fn amount_error(base: &Side, base_value: f64, new: &Side, new_value: f64) -> f64 {
+    let of = |side: &Side, value: f64| {
+        if side.samples > 0.0 { value * side.total / side.samples } else { 0.0 }
+    };
+    (of(base, base_value) + of(new, new_value)).sqrt()
+}
+
 /// The complementary error function of `x >= 0`, to a relative error of 1.2e-7: the Chebyshev fit
 /// of W. J. Cody's kind in Press et al., Numerical Recipes, 6.2 ("erfcc").
 fn erfc(x: f64) -> f64 {
@@ -119,6 +153,41 @@ mod tests {
         }
         assert!((p_value(6.0) / 1.973_175e-9 - 1.0).abs() < 1e-5);
         assert_eq!(p_value(f64::INFINITY), 0.0);
+    }
+
+    #[test]
+    fn quantiles_are_those_of_tables() {
+        for (confidence, z) in
+            [(0.5, 0.0), (0.95, 1.644_854), (0.99, 2.326_348), (0.999, 3.090_232)]
+        {
+            assert!((quantile(confidence) - z).abs() < 1e-5, "{confidence}");
+        }
+    }
+
+    #[test]
+    fn an_interval_holds_the_difference_as_often_as_it_says() {
+        // Shares of 0.2 and 0.3, drawn 2,000 times of 500 samples each.
+        let mut state = 88_172_645_463_325_252u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let z = quantile(0.95);
+        let mut beyond = [0, 0];
+        for _ in 0..2000 {
+            let mut count = |p: f64| (0..500).filter(|_| random() < p).count() as f64;
+            let (a, b) = (count(0.2), count(0.3));
+            let side = Side::of([(500.0, 500)]);
+            let least = (b - a) / 500.0 - z * share_error(&side, a, &side, b);
+            beyond[0] += usize::from(least > 0.1);
+            // As amounts the two are less sure: how many there are in all is chance, too.
+            beyond[1] += usize::from(b - a - z * amount_error(&side, a, &side, b) > 50.0);
+        }
+        // 100 are to be expected, five standard deviations are 49.
+        assert!((51..150).contains(&beyond[0]), "{beyond:?}");
+        assert!(beyond[1] < beyond[0], "{beyond:?}");
     }
 
     #[test]

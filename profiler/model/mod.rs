@@ -20,7 +20,10 @@ mod table;
 mod view;
 
 pub use allocator::{ALLOCATORS, is_allocator};
-pub use compare::{FALSE_DISCOVERIES, Side, difference_z, p_value, significant, z};
+pub use compare::{
+    FALSE_DISCOVERIES, Side, amount_error, difference_z, p_value, quantile, share_error,
+    significant, z,
+};
 pub use event::{CallTotals, Event, Field, Value};
 pub use histogram::{BUCKETS, Bucket, Histogram, Interval, Key, Series};
 pub use info::{Info, Overhead, SourceInfo, Stats, UnwindTables, ValueType};

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::table::{self, left, right};
 use super::tally::{Command, Function, Tally, tally};
-use super::{summary, text};
+use super::{Verdict, summary, text};
 use crate::model::{
     Measure, NameKind, Profile, Side, SourceInfo, View, difference_z, significant, z,
 };
@@ -49,31 +49,31 @@ pub struct Change {
 /// Two profiles compared.
 #[derive(Debug, Serialize)]
 pub struct Diff {
-    base: Whole,
-    new: Whole,
+    pub(super) base: Whole,
+    pub(super) new: Whole,
     /// What is compared.
     #[serde(rename = "type")]
     value_type: String,
-    unit: String,
+    pub(super) unit: String,
     /// True if changes are of amounts, and not of shares.
-    of_amounts: bool,
+    pub(super) of_amounts: bool,
     #[serde(skip)]
-    by_count: bool,
+    pub(super) by_count: bool,
     /// Those whose share has changed most first.
-    functions: Vec<Change>,
+    pub(super) functions: Vec<Change>,
     /// As the view groups: commands, unless told otherwise.
     groups: Vec<Change>,
 }
 
 /// One side.
 #[derive(Debug, Serialize)]
-struct Whole {
-    origin: String,
-    counts: String,
+pub(super) struct Whole {
+    pub(super) origin: String,
+    pub(super) counts: String,
     samples: u64,
     value: u64,
     #[serde(skip)]
-    side: Side,
+    pub(super) side: Side,
 }
 
 impl Whole {
@@ -93,7 +93,7 @@ impl Whole {
     }
 
     /// What is compared.
-    fn amount(&self, by_count: bool) -> u64 {
+    pub(super) fn amount(&self, by_count: bool) -> u64 {
         if by_count { self.samples } else { self.value }
     }
 }
@@ -229,12 +229,24 @@ impl Comparison<'_> {
 }
 
 impl Diff {
-    /// Writes it as JSON.
+    /// True if amounts are compared, and not shares.
+    pub fn is_of_amounts(&self) -> bool {
+        self.of_amounts
+    }
+
+    /// Writes it as JSON, with the verdict if there is one.
     ///
     /// # Errors
     /// `out` does.
-    pub fn write_json(&self, out: &mut dyn Write) -> Result<()> {
-        serde_json::to_writer(&mut *out, self)?;
+    pub fn write_json(&self, verdict: Option<&Verdict>, out: &mut dyn Write) -> Result<()> {
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            #[serde(flatten)]
+            diff: &'a Diff,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            verdict: Option<&'a Verdict>,
+        }
+        serde_json::to_writer(&mut *out, &Whole { diff: self, verdict })?;
         writeln!(out)?;
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! takes them off what it shows, and the colour says the same.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::str::FromStr;
 
@@ -55,6 +56,53 @@ impl Output for Flamegraph {
         out.write_all(picture::finish(&svg, profile, view, cut(profile, view))?.as_bytes())?;
         Ok(())
     }
+}
+
+/// Draws `new` with the colours of what changed since `base`: a differential flame graph. Where it is
+/// `of_shares` that are compared, the base is taken to be as large as the new.
+///
+/// # Errors
+/// Inferno does not draw it.
+pub fn difference(base: &Profile, new: &Profile, of_shares: bool, view: &View) -> Result<String> {
+    let [before, after] = [base, new].map(|profile| counted(&fold(profile, view)));
+    let sum = |lines: &BTreeMap<Vec<String>, u64>| lines.values().sum::<u64>() as f64;
+    let scale = if of_shares { sum(&after) / sum(&before).max(1.0) } else { 1.0 };
+    let mut all: BTreeMap<&Vec<String>, (u64, u64)> = BTreeMap::new();
+    for (path, count) in &before {
+        all.entry(path).or_default().0 = (*count as f64 * scale).round() as u64;
+    }
+    for (path, count) in &after {
+        all.entry(path).or_default().1 = *count;
+    }
+    // In reverse, as above.
+    let lines = all.iter().rev();
+    let lines = lines.map(|(path, (old, now))| format!("{} {old} {now}", path.join(";")));
+    let lines: Vec<String> = lines.collect();
+    let mut options = options(new, view);
+    options.title = format!("{}: what changed", options.title);
+    options.flame_chart = true;
+    let mut svg = Vec::new();
+    inferno_flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)
+        .context("the flame graph could not be drawn")?;
+    let svg = String::from_utf8(svg).context("inferno wrote something that is no text")?;
+    // The darkest and the lightest of inferno's colours for a difference.
+    let entries = [
+        (Color { r: 255, g: 105, b: 105 }, "more of its own"),
+        (Color { r: 105, g: 105, b: 255 }, "less"),
+        (Color { r: 250, g: 250, b: 250 }, "as before"),
+    ];
+    picture::finish_with(&svg, new, view, cut(new, view), &entries)
+}
+
+/// Stacks by the names of their frames, in the order of those.
+fn counted(fold: &Fold) -> BTreeMap<Vec<String>, u64> {
+    let names: Vec<String> = fold.labels.iter().map(name).collect();
+    let mut counted = BTreeMap::new();
+    for (path, count) in &fold.stacks {
+        let path = path.iter().filter_map(|label| names.get(*label as usize)).cloned().collect();
+        *counted.entry(path).or_default() += count;
+    }
+    counted
 }
 
 /// The name of a frame for inferno, which hides the suffixes that it knows: `_[w]`, which no kind

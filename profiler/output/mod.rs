@@ -19,6 +19,7 @@ mod fold;
 mod folded;
 mod histogram;
 mod json;
+mod markdown;
 mod marks;
 mod palette;
 mod picture;
@@ -29,13 +30,14 @@ mod summary;
 mod table;
 mod tally;
 mod text;
+mod verdict;
 
 #[cfg(test)]
 mod example;
 
 pub use diff::{Change, Diff, diff};
 pub use events::{Lines, WallClock, cell, printable, stack_lines};
-pub use flamegraph::Flamegraph;
+pub use flamegraph::{Flamegraph, difference};
 pub use histogram::{Bars, write_each, write_json};
 pub use marks::{write_marks, write_marks_json};
 pub use pprof::series as pprof_series;
@@ -43,6 +45,7 @@ pub use report::{Report, ReportJson};
 pub use summary::{NO_STACK, counts, origin, title};
 pub use table::{Column, left, lines, right};
 pub use text::{clean, quantity, shorten, thousands};
+pub use verdict::{Gate, Judged, Verdict};
 
 /// A map that is fast on small numbers, of which nearly all keys here are made.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;

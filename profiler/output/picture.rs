@@ -36,6 +36,22 @@ const CHARACTER: f64 = 7.2;
 
 /// Finishes inferno's `svg` of `profile`, of which `cut` says what is not drawn.
 pub fn finish(svg: &str, profile: &Profile, view: &View, cut: Option<String>) -> Result<String> {
+    let palette = Palette::of(profile);
+    let root = view.by.map(|label| (None, summary::label(label)));
+    let kinds = LEGEND.iter().map(|(kind, word)| (Some(*kind), *word));
+    let entries = root.into_iter().chain(kinds);
+    let entries: Vec<_> = entries.map(|(kind, word)| (palette.typical(kind), word)).collect();
+    finish_with(svg, profile, view, cut, &entries)
+}
+
+/// As [`finish`], with these colours and their words for a legend.
+pub fn finish_with(
+    svg: &str,
+    profile: &Profile,
+    view: &View,
+    cut: Option<String>,
+    entries: &[(Color, &str)],
+) -> Result<String> {
     let changed = || "inferno draws its flame graph in another way than rprof knows";
     let height = between(svg, " height=\"", "\"").with_context(changed)?;
     let counts = [summary::counts(profile)].into_iter().chain(cut).collect::<Vec<_>>().join(" · ");
@@ -59,7 +75,10 @@ pub fn finish(svg: &str, profile: &Profile, view: &View, cut: Option<String>) ->
         ),
         (
             format!("height=\"{height}\" {background}"),
-            format!("height=\"{taller}\" {background}{}", additions(profile, view, &counts)),
+            format!(
+                "height=\"{taller}\" {background}{}",
+                additions(profile, view, &counts, entries)
+            ),
         ),
         shift("details", room),
         shift("matched", matched),
@@ -83,7 +102,12 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
 }
 
 /// Style, script, counts and legend.
-fn additions(profile: &Profile, view: &View, counts: &[String]) -> String {
+fn additions(
+    profile: &Profile,
+    view: &View,
+    counts: &[String],
+    entries: &[(Color, &str)],
+) -> String {
     let source = &profile.source;
     let known = ["nanoseconds", "bytes"].into_iter().find(|unit| *unit == source.value.unit);
     // Only where each sample stands for the same is a frame's time known from its width.
@@ -106,21 +130,18 @@ fn additions(profile: &Profile, view: &View, counts: &[String]) -> String {
         out += &format!("<text class=\"counts\" x=\"50%\" y=\"{y}\">{line}</text>");
         y += LINE;
     }
-    out + &legend(view, Palette::of(profile), y - 6)
+    out + &legend(entries, y - 6)
 }
 
-/// A coloured square and a word for each kind, around the middle of the picture at height `y`.
-fn legend(view: &View, palette: Palette, y: i64) -> String {
-    let root = view.by.map(|label| (None, summary::label(label)));
-    let kinds = LEGEND.iter().map(|(kind, word)| (Some(*kind), *word));
-    let entries: Vec<_> = root.into_iter().chain(kinds).collect();
+/// A coloured square and a word for each of `entries`, around the middle of the picture at height `y`.
+fn legend(entries: &[(Color, &str)], y: i64) -> String {
     let width = |word: &str| 17.0 + word.len() as f64 * CHARACTER + 16.0;
     let all: f64 = entries.iter().map(|(_, word)| width(word)).sum();
     // Lengths in per cent follow the window; what is inside is measured from there.
     let mut out = format!("<svg id=\"legend\" x=\"50%\" y=\"{y}\" overflow=\"visible\">");
     let mut x = -all / 2.0;
-    for (kind, word) in entries {
-        let Color { r, g, b } = palette.typical(kind);
+    for (color, word) in entries {
+        let Color { r, g, b } = color;
         out += &format!(
             "<rect x=\"{x:.1}\" y=\"0\" width=\"12\" height=\"12\" fill=\"rgb({r},{g},{b})\"/>\
              <text x=\"{:.1}\" y=\"10\">{word}</text>",

@@ -59,3 +59,63 @@ fn what_is_missing_is_said() {
     run(&mut rprof(["diff", &kept, "/nowhere"])).fails(1, ["no recording /nowhere"]);
     run(&mut rprof(["diff", &kept, &kept, "--comm", "nobody"])).fails(1, ["none of the"]);
 }
+
+#[test]
+fn what_got_too_much_is_an_exit_status_of_its_own() {
+    let kept = kept();
+    let judge =
+        |words: &[&str]| run(rprof(["diff", &kept, &kept, "--fail-above", "5%"]).args(words));
+    for words in [&[][..], &["--same-work"], &["--confidence", "50%"]] {
+        let ran = judge(words);
+        assert_eq!(ran.code(), 0, "{}", ran.err);
+        assert!(ran.err.contains("rprof: passed: nothing got 5% more"), "{}", ran.err);
+    }
+    // A tenth of a second against all of it, as if both had done the same work.
+    let ran = judge(&["--base-to", "100ms", "--same-work", "--json"]);
+    assert_eq!(ran.code(), 3, "{}", ran.err);
+    assert!(ran.err.contains("rprof: failed: the whole"), "{}", ran.err);
+    let diff: serde_json::Value = serde_json::from_str(ran.text()).unwrap();
+    let verdict = &diff["verdict"];
+    assert_eq!((&verdict["passed"], &verdict["confidence"]), (&false.into(), &0.99.into()));
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    let total = &verdict["total"];
+    let grown = number(&total["new"]) / number(&total["base"]) - 1.0;
+    assert!((number(&total["growth"]) - grown).abs() < 1e-9, "{total}");
+    assert!(number(&total["at_least"]) < grown && number(&total["at_least"]) > 0.05, "{total}");
+    // As shares the same two need not differ, and the surer one has to be, the less is too much.
+    let failed = |confidence: &str| {
+        let words = ["--base-to", "1s", "--same-work", "--json", "--confidence", confidence];
+        let diff: serde_json::Value = serde_json::from_str(judge(&words).text()).unwrap();
+        diff["verdict"]["functions"].as_array().unwrap().len()
+    };
+    assert!(failed("99.9999%") <= failed("60%") && failed("60%") > 0);
+    for wrong in [&["--confidence", "20%"][..], &["--confidence", "1"], &["--markdown", "--json"]] {
+        assert_eq!(judge(wrong).code(), 2);
+    }
+    let alone = run(&mut rprof(["diff", &kept, &kept, "--same-work"]));
+    assert_eq!(alone.code(), 2);
+}
+
+#[test]
+fn what_a_pipeline_keeps_is_the_same_each_time() {
+    let kept = kept();
+    let folder = tempfile::tempdir().unwrap();
+    let svg = folder.path().join("diff.svg");
+    let written = || {
+        let mut command = rprof(["diff", &kept, "--base-to", "1s", "--from", "1s", "--markdown"]);
+        let ran = run(command.args(["--all", "--fail-above", "5%", "--svg"]).arg(&svg));
+        assert!([0, 3].contains(&ran.code()), "{}", ran.err);
+        (ran.text().to_owned(), std::fs::read_to_string(&svg).unwrap())
+    };
+    let (markdown, picture) = written();
+    assert!(markdown.starts_with("**rprof: "), "{markdown}");
+    assert!(markdown.contains("| more | base | new | z | function |\n|--:|"), "{markdown}");
+    for text in ["<svg", "what changed", ">more of its own</text>", "rgb(255,"] {
+        assert!(picture.contains(text), "{text}");
+    }
+    for _ in 0..3 {
+        assert_eq!(written(), (markdown.clone(), picture.clone()));
+    }
+    let nowhere = run(&mut rprof(["diff", &kept, &kept, "--svg", "/nowhere/x.svg"]));
+    nowhere.fails(1, ["cannot write /nowhere/x.svg"]);
+}

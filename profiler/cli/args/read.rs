@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Result, bail};
 use clap::Args as Group;
 
-use super::{DEFAULT_FILE, ViewArgs};
+use super::{DEFAULT_FILE, ViewArgs, parse::parse_share};
 use crate::model::Moment;
 
 #[derive(Group)]
@@ -56,6 +57,32 @@ pub struct DiffArgs {
     /// All of it as JSON
     #[arg(long)]
     pub json: bool,
+    /// As Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+    /// Also a flame graph of NEW, coloured by what changed
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Exit with status 3 if a function got more by over this share of the whole, such as 5%
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, help_heading = "To judge")]
+    pub fail_above: Option<f64>,
+    /// How sure that has to be, 50% to 99.9999%
+    #[arg(long, value_name = "SHARE", value_parser = parse_confidence, default_value = "99%")]
+    #[arg(requires = "fail_above", help_heading = "To judge")]
+    pub confidence: f64,
+    /// BASE and NEW did the same work, such as two runs of one benchmark: judge amounts, and the
+    /// whole, in place of shares
+    #[arg(long, requires = "fail_above", help_heading = "To judge")]
+    pub same_work: bool,
+}
+
+/// How sure something is.
+fn parse_confidence(text: &str) -> Result<f64> {
+    let confidence = parse_share(text)?;
+    if !(0.5..=0.999_999).contains(&confidence) {
+        bail!("a confidence is 50% to 99.9999%");
+    }
+    Ok(confidence)
 }
 
 #[derive(Group)]
