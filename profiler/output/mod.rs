@@ -17,14 +17,17 @@ mod firefox;
 mod flamegraph;
 mod fold;
 mod folded;
+mod goprofile;
 mod histogram;
 mod json;
+mod llvm;
 mod markdown;
 mod marks;
 mod palette;
 mod picture;
 mod pprof;
 mod report;
+mod sites;
 mod speedscope;
 mod summary;
 mod table;
@@ -70,8 +73,15 @@ pub trait Output: Sync {
 }
 
 /// Every format of `export -f`, in the order in which help lists them.
-pub const OUTPUTS: &[&dyn Output] =
-    &[&pprof::Pprof, &folded::Folded, &speedscope::Speedscope, &firefox::Firefox, &json::Json];
+pub const OUTPUTS: &[&dyn Output] = &[
+    &pprof::Pprof,
+    &folded::Folded,
+    &speedscope::Speedscope,
+    &firefox::Firefox,
+    &json::Json,
+    &goprofile::GoProfile,
+    &llvm::LlvmSample,
+];
 
 /// The format called `name`, if there is one.
 pub fn find(name: &str) -> Option<&'static dyn Output> {
@@ -99,6 +109,8 @@ mod tests {
     fn the_same_profile_gives_the_same_bytes() {
         let (profile, view) = (example::profile(), View::default());
         let mut outputs = OUTPUTS.to_vec();
+        // These read the binaries.
+        outputs.retain(|output| !["goprofile", "llvm-sample"].contains(&output.name()));
         outputs.extend([
             &Flamegraph as &dyn Output,
             &Report { limit: 30, width: None },

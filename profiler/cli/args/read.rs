@@ -90,7 +90,7 @@ pub struct ExportArgs {
     /// Recording, or folder of them
     #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
     pub file: PathBuf,
-    /// Format: pprof, folded, speedscope, firefox or json
+    /// Format: pprof, folded, speedscope, firefox or json; for compilers goprofile, llvm-sample
     #[arg(short, long)]
     pub format: String,
     #[command(flatten)]
