@@ -35,6 +35,6 @@ pub use profile::{
     Binary, Frame, FrameKind, Free, Function, Line, Process, Profile, Sample, Tables, Thread,
 };
 pub use stack::{EMPTY_STACK, Stacks};
-pub use state::WaitState;
+pub use state::{IDLE, WaitState};
 pub use table::{Strings, Table};
 pub use view::{Detail, Measure, Only, View, parse_by};

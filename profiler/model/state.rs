@@ -2,6 +2,10 @@
 
 use anyhow::{Result, bail};
 
+/// The frame that waits for work stand on: those that are what a pool or a loop of events does when
+/// there is nothing to do.
+pub const IDLE: &str = "[idle]";
+
 /// What a thread waits for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum WaitState {

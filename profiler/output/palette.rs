@@ -8,7 +8,7 @@
 use inferno::flamegraph::color::Color;
 
 use super::fold::Label;
-use crate::model::{NameKind, Profile};
+use crate::model::{IDLE, NameKind, Profile, WaitState};
 
 /// The range that the colours of one kind of frame are from: degrees, and per cent twice.
 struct Range {
@@ -44,7 +44,10 @@ impl Palette {
 
     /// The colour of a frame, the same for the same name in every picture.
     pub fn color(self, label: &Label) -> Color {
-        shade(self.range(label.kind), hash(&label.text))
+        match wait(&label.text) {
+            Some(color) if label.kind == Some(NameKind::Note) => color,
+            _ => shade(self.range(label.kind), hash(&label.text)),
+        }
     }
 
     /// The middle colour of a kind.
@@ -64,6 +67,28 @@ impl Palette {
             (Self::Memory, Some(NameKind::Jit)) => range((28.0, 42.0), (80.0, 92.0), (70.0, 77.0)),
             (_, kind) => of_kind(kind),
         }
+    }
+}
+
+/// What a thread waited for: cool, and each with a colour of its own, as in `web/static/states.js`.
+fn wait(text: &str) -> Option<Color> {
+    let one = |hue: f32, saturation: f32, lightness: f32| {
+        let range = Range {
+            hue: (hue, hue),
+            saturation: (saturation, saturation),
+            lightness: (lightness, lightness),
+        };
+        Some(shade(range, [0.5; 3]))
+    };
+    if text == IDLE {
+        return one(205.0, 18.0, 82.0);
+    }
+    match WaitState::ALL.into_iter().find(|state| state.note() == text)? {
+        WaitState::Sleep => one(187.0, 52.0, 66.0),
+        WaitState::Disk => one(246.0, 58.0, 78.0),
+        WaitState::Lock => one(288.0, 46.0, 77.0),
+        WaitState::Preempted => one(207.0, 80.0, 66.0),
+        WaitState::Runnable => one(156.0, 52.0, 60.0),
     }
 }
 
@@ -130,6 +155,10 @@ mod tests {
                 assert!(contrast > 7.0, "{kind:?}: {contrast}");
             }
         }
+        for text in WaitState::ALL.map(WaitState::note).into_iter().chain([IDLE]) {
+            assert!((luminance(wait(text).unwrap()) + 0.05) / 0.05 > 7.0, "{text}");
+        }
+        assert!(wait("main").is_none());
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub fn title(profile: &Profile) -> String {
     let memory = if profile.source.name == "kmem" { "Kernel memory" } else { "Memory" };
     match (&*shown.name, &*shown.unit) {
         ("cpu", _) => "CPU time".into(),
+        ("wall", _) => "Wall-clock time".into(),
+        ("runqlat", _) => "Time ready without a CPU".into(),
         ("off_cpu", _) => "Off-CPU time".into(),
         ("inuse_space", _) => format!("{memory} in use"),
         ("alloc_space", _) => format!("{memory} allocated"),

@@ -19,6 +19,7 @@ mod reader;
 mod reading;
 mod recording;
 mod rollup;
+mod several;
 mod slices;
 mod stream;
 mod window;

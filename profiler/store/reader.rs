@@ -21,6 +21,7 @@ use super::{
     reading::{Reading, touches, within},
     recording::{Part, Recording},
     rollup::Entry,
+    several,
 };
 use crate::model::{Detail, Free, Info, Measure, Profile, Sample, SourceInfo, Stats, Tables, View};
 
@@ -224,11 +225,17 @@ impl Store {
         Ok(sources.find(|source| view.measure(source).is_ok()).unwrap_or(default))
     }
 
-    /// The source called `name`; where none is named `cpu`, or the first one.
+    /// The source called `name`, or several as one, such as `cpu,offcpu`; where none is named `cpu`,
+    /// or the first one.
     ///
     /// # Errors
-    /// There is no such source.
+    /// There is no such source, or several have no sum.
     pub fn source(&self, name: Option<&str>) -> Result<SourceInfo> {
+        if let Some(name) = name.filter(|name| name.contains(',')) {
+            let sources: Result<Vec<_>> =
+                several::names(name).map(|name| self.source(Some(name))).collect();
+            return several::together(&sources?);
+        }
         let sources = self.sources();
         let named = |name: &str| sources.iter().find(|source| source.name == name);
         let found = match name {
@@ -264,8 +271,12 @@ impl Store {
         let mut sum = Stats::default();
         let start = self.time().start;
         for recording in self.recordings.iter().filter(|one| touches(&one.time(), time)) {
-            if let Some((info, stats)) = recording.sources.get(source) {
-                add_stats(&mut sum, stats, info, recording.info.start - start);
+            let mut parts = several::names(source).filter_map(|name| recording.sources.get(name));
+            let Some((info, first)) = parts.next() else { continue };
+            let after = recording.info.start - start;
+            add_stats(&mut sum, first, info, after);
+            for (info, stats) in parts {
+                add_stats(&mut sum, &several::without_shared(stats, first), info, after);
             }
         }
         sum
@@ -297,7 +308,7 @@ impl Store {
     pub fn sums(&mut self, source: &str, time: &Range<u64>) -> Vec<Entry> {
         self.read_names(time);
         let mut merge = Merge::default();
-        for recording in &self.recordings {
+        for (recording, source) in each_source(&self.recordings, source) {
             let mut reading = Reading::new(recording, source);
             merge.add_merged(reading.sums(Part::Taken, &within(recording, time)));
             reading.finish(&mut self.remarks);
@@ -346,7 +357,7 @@ impl Store {
         self.read_names(time);
         let mut columns = Columns::new(time, columns);
         let coarse = columns.is_coarse();
-        for recording in &self.recordings {
+        for (recording, source) in each_source(&self.recordings, source) {
             let within = within(recording, &columns.time());
             let mut reading = Reading::new(recording, source);
             reading.values(Part::Taken, &within, coarse, &self.tables, &mut |one| {
@@ -398,7 +409,7 @@ impl Store {
     /// the Unix epoch. By recording and window, and not by time.
     pub fn samples(&mut self, source: &str, time: &Range<u64>, each: &mut dyn FnMut(Sample)) {
         self.read_names(time);
-        for recording in &self.recordings {
+        for (recording, source) in each_source(&self.recordings, source) {
             let start = recording.info.start;
             let mut reading = Reading::new(recording, source);
             reading.samples(&within(recording, time), &mut |sample| {
@@ -465,7 +476,9 @@ impl Store {
             info: self.info(),
             // Of a stretch without anything, what there is elsewhere tells more than nothing.
             stats: self.stats(&source.name, if time.is_empty() { &whole } else { &time }),
-            others: others.filter(|other| *other != source.name).collect(),
+            others: others
+                .filter(|other| several::names(&source.name).all(|one| one != other))
+                .collect(),
             measure: Measure { in_use: !taken, ..measure },
             older,
             from: from - whole.start,
@@ -511,4 +524,12 @@ impl Store {
             self.remarks.insert("names".into(), text);
         }
     }
+}
+
+/// Each recording with each of the sources that `source` names.
+fn each_source<'a>(
+    recordings: &'a [Recording],
+    source: &'a str,
+) -> impl Iterator<Item = (&'a Recording, &'a str)> {
+    recordings.iter().flat_map(move |one| several::names(source).map(move |name| (one, name)))
 }

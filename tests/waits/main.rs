@@ -7,3 +7,4 @@ mod common;
 
 mod known;
 mod recorder;
+mod wall;

@@ -82,6 +82,20 @@ impl Recorded {
         serde_json::from_str(&text).unwrap()
     }
 
+    /// What `rprof COMMAND` shows of it; the command is the first of the words.
+    pub fn show(&self, words: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rprof"));
+        run(command.args(words).arg(&self.file))
+    }
+
+    /// What a report says that has nothing to show.
+    pub fn refuses(&self, view: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rprof"));
+        let output = command.arg("report").args(view).arg(&self.file).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// How many waits have no stacks.
     pub fn unseen(&self) -> f64 {
         self.report(&[])["missed"][UNSEEN].as_f64().unwrap_or_default()

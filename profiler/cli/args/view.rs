@@ -13,7 +13,8 @@ use crate::model::{Label, Moment, Only, View, parse_by};
 #[derive(Group)]
 #[command(next_help_heading = "View")]
 pub struct ViewArgs {
-    /// Source, such as cpu or heap; if not given cpu, or the recording's first
+    /// Source, such as cpu or heap, or cpu,offcpu for all of the time of threads; if not given cpu, or
+    /// the recording's first
     #[arg(short, long)]
     pub source: Option<String>,
     /// Type of value: samples or cpu; inuse_space, inuse_objects, alloc_space or alloc_objects of
