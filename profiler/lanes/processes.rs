@@ -53,6 +53,9 @@ impl Program {
 pub struct Running {
     /// By process: the mark of its exec, and when it has ended.
     programs: HashMap<u32, (Mark, Option<u64>)>,
+    /// What side-band records told of the end of programs whose exec is not here yet: events wait a
+    /// moment for older ones.
+    early: HashMap<u32, u64>,
     /// Programs that were not followed to their end.
     pub turned_away: u64,
 }
@@ -68,7 +71,8 @@ impl Running {
             self.turned_away += 1;
             return before;
         }
-        self.programs.insert(mark.pid, (mark, None));
+        let ended = self.early.remove(&mark.pid).filter(|ended| *ended > mark.time);
+        self.programs.insert(mark.pid, (mark, ended));
         before
     }
 
@@ -85,15 +89,21 @@ impl Running {
         if !matches!(event.kind, TaskKind::Exec | TaskKind::Exit) {
             return;
         }
-        if let Some((program, ended)) = self.programs.get_mut(&event.pid)
-            && event.time > program.time
-        {
-            ended.get_or_insert(event.time);
+        match self.programs.get_mut(&event.pid) {
+            Some((program, ended)) if event.time > program.time => {
+                ended.get_or_insert(event.time);
+            }
+            Some(_) => {}
+            None if self.early.len() < PROCESSES_MAX => {
+                self.early.insert(event.pid, event.time);
+            }
+            None => {}
         }
     }
 
     /// Those that have ended for a while, as of `now`, without the exit source telling of it.
     pub fn ended(&mut self, now: u64) -> Vec<Mark> {
+        self.early.retain(|_, time| *time + PATIENCE > now);
         let over = |_: &u32, (_, ended): &mut (Mark, Option<u64>)| {
             ended.is_some_and(|ended| ended + PATIENCE < now)
         };
@@ -167,6 +177,18 @@ mod tests {
         assert!(running.ended(PATIENCE).is_empty());
         assert_eq!(running.ended(2 * PATIENCE)[0].end, Some(40));
         assert_eq!(running.all().count(), 0);
+    }
+
+    #[test]
+    fn one_whose_end_is_told_before_its_beginning_ends_too() {
+        let mut running = Running::default();
+        running.follow(&event(7, 40, TaskKind::Exit));
+        running.exec(mark(7, 10));
+        assert_eq!(running.ended(2 * PATIENCE)[0].end, Some(40));
+        // That of another before it is not its own.
+        running.follow(&event(8, 5, TaskKind::Exit));
+        running.exec(mark(8, 10));
+        assert!(running.ended(2 * PATIENCE).is_empty());
     }
 
     #[test]
