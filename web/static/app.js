@@ -4,6 +4,7 @@
 
 import { address, ask } from "./api.js";
 import { inks } from "./colours.js";
+import { isTime } from "./format.js";
 import { baseRange, compares, range, shown, viewWords } from "./state.js";
 import { WALL } from "./states.js";
 import { isDark } from "./theme.js";
@@ -100,12 +101,15 @@ export class App {
   }
 
   /**
-   * The lowest sampling rate within a range, samples a second and CPU; 0 where it is not known.
+   * The lowest sampling rate within a range, samples a second and CPU, or thread that waits; 0 where
+   * it is not known.
    * @param {{from: number, to: number}} range
    */
   lowestRate({ from, to }) {
     const within = this.rates.filter((rate, i) => rate.from < to && (this.rates[i + 1]?.from ?? Infinity) > from && rate.hz > 0);
-    return within.length ? Math.min(...within.map(({ hz }) => hz)) : this.source?.frequency ?? 0;
+    if (within.length) return Math.min(...within.map(({ hz }) => hz));
+    const { frequency = 0, period = 0, value } = this.source ?? {};
+    return frequency || (period > 0 && isTime(value?.unit) ? 1e9 / period : 0);
   }
 
   /**

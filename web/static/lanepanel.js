@@ -239,7 +239,7 @@ export class LanePanel {
     const sorted = [...lanes].sort((a, b) => (ORDER[a.kind] ?? 3) - (ORDER[b.kind] ?? 3));
     /** @type {LaneView[]} */
     const views = this.open ? [...(ran ? [new RunLane(ground, this.#runs)] : []),
-      ...sorted.map((lane) => lane.kind === "latency" ? new LatencyLane(ground, lane) : lane.kind === "events" ? new EventLane(ground, lane) : new StackLane(ground, lane))] : [];
+      ...sorted.map((lane) => lane.kind === "latency" ? new LatencyLane(ground, lane) : lane.kind === "events" ? new EventLane(ground, lane) : new StackLane(ground, lane, lanes.some((other) => other !== lane && other.source === lane.source)))] : [];
     const keys = new Set(views.map(({ key }) => key));
     for (const [key, row] of this.#rows) {
       if (keys.has(key)) continue;

@@ -266,12 +266,12 @@ export class StackLane {
   marked = null;
   help = "Enter shows this source.";
 
-  /** @param {Ground} ground @param {Lane} lane */
-  constructor(ground, lane) {
+  /** @param {Ground} ground @param {Lane} lane @param {boolean} twice its source has another lane, too */
+  constructor(ground, lane, twice) {
     this.ground = ground;
     this.lane = lane;
     this.key = laneKey(lane);
-    this.title = lane.source;
+    this.title = twice ? `${lane.source} stacks` : lane.source;
   }
 
   /** @param {number} value */

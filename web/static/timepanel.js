@@ -105,8 +105,8 @@ export class TimePanel {
   get heatOpen() {
     const { state, range, recording } = this.app;
     if (state.heat) return state.heat === "on";
-    // Lanes and a heat map together leave little for what is below.
-    const lanes = this.lanes.open && (recording.lanes ?? []).length > 0;
+    // More lanes than that of commands leave little for what is below, a heat map even less.
+    const lanes = this.lanes.open && (recording.lanes ?? []).some(({ name }) => name !== "exec" && name !== "exit");
     return range.to - range.from <= HOUR && innerWidth >= 700 && (!lanes || innerHeight >= TALL);
   }
 
