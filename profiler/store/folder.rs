@@ -15,7 +15,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use nix::{libc, unistd::Gid};
+use nix::{
+    libc,
+    unistd::{Gid, getegid, geteuid},
+};
 
 use super::{
     journal_path,
@@ -24,6 +27,8 @@ use super::{
 
 /// What the name of a recording in a folder ends in.
 const ENDING: &str = "rprof";
+/// What the agent that writes to a folder has locked.
+const LOCK: &str = "lock";
 /// Recordings of one second that a folder may hold: an agent that is started over and over.
 const SAME_SECOND: u32 = 1000;
 
@@ -59,7 +64,7 @@ pub struct Folder {
 
 impl Folder {
     /// Opens the folder at `path`, which is created if it is not there (mode 0750, group
-    /// `reader`), and locks it. What a killed agent left half written is rolled back.
+    /// `reader`), and locks it. One that a service manager made for us gets that group too. What a killed agent left half written is rolled back.
     ///
     /// # Errors
     /// The folder cannot be created or written, or another agent writes to it.
@@ -67,9 +72,11 @@ impl Folder {
         let cannot = || format!("cannot use the folder {}", path.display());
         if !path.is_dir() {
             DirBuilder::new().recursive(true).mode(0o750).create(path).with_context(cannot)?;
-            if let Some(group) = reader {
-                chown(path, None, Some(group.as_raw())).with_context(cannot)?;
-            }
+        }
+        if let Some(group) = reader
+            && is_fresh(path).with_context(cannot)?
+        {
+            chown(path, None, Some(group.as_raw())).with_context(cannot)?;
         }
         let lock = take_lock(path)?;
         for (recording, _) in recordings(path).with_context(cannot)? {
@@ -172,6 +179,25 @@ pub fn recordings(folder: &Path) -> std::io::Result<Vec<(PathBuf, fs::Metadata)>
     Ok(found)
 }
 
+/// True if a folder is ours, for no group of its own and for nobody else, and holds nothing but what
+/// an agent writes: so nobody has said yet who is to read it.
+fn is_fresh(folder: &Path) -> std::io::Result<bool> {
+    let metadata = fs::metadata(folder)?;
+    let ours = (metadata.uid(), metadata.gid()) == (geteuid().as_raw(), getegid().as_raw());
+    if !ours || metadata.mode() & 0o007 != 0 {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let endings = [format!(".{ENDING}"), format!(".{ENDING}-journal")];
+        if name != LOCK && !endings.iter().any(|ending| name.ends_with(ending)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// st_blocks is in units of 512 bytes (stat(2)).
 fn bytes_of(metadata: &fs::Metadata) -> u64 {
     metadata.blocks() * 512
@@ -184,7 +210,7 @@ fn name_of(start_unix_ns: u64) -> Result<String> {
 }
 
 fn take_lock(folder: &Path) -> Result<File> {
-    let path = folder.join("lock");
+    let path = folder.join(LOCK);
     let cannot = || format!("cannot write {}", path.display());
     let mut file = OpenOptions::new()
         .read(true)
@@ -226,6 +252,8 @@ fn roll_back(recording: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::model::{Info, Tables};
 
@@ -260,6 +288,28 @@ mod tests {
         ];
         assert_eq!(names(&place.path().join("a/b")), expected);
         assert!(folder.bytes() > 0);
+    }
+
+    #[test]
+    fn a_folder_that_was_made_for_us_is_for_its_reader_too() {
+        if !geteuid().is_root() {
+            return; // who may give nothing to a group
+        }
+        let reader = Gid::from_raw(65534);
+        let group_of = |mode: u32, file: Option<&str>| {
+            let place = tempfile::tempdir().unwrap();
+            fs::set_permissions(place.path(), fs::Permissions::from_mode(mode)).unwrap();
+            if let Some(file) = file {
+                fs::write(place.path().join(file), "").unwrap();
+            }
+            drop(Folder::open(place.path(), LIMITS, Some(reader)).unwrap());
+            fs::metadata(place.path()).unwrap().gid()
+        };
+        assert_eq!(group_of(0o750, None), 65534);
+        assert_eq!(group_of(0o750, Some("2026-11-21T07-40-54Z.rprof")), 65534);
+        for (mode, file) in [(0o755, None), (0o750, Some("secret")), (0o750, Some(".rprofrc"))] {
+            assert_eq!(group_of(mode, file), 0, "{mode:o} {file:?}");
+        }
     }
 
     #[test]
