@@ -5,11 +5,12 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 INFERNO := $(TARGET)/bench
 
-.PHONY: help demo test bench soak kernels build fmt
+.PHONY: help demo test bench soak kernels build dist fmt
 
 help:
 	@echo 'make demo   build, record this machine for 5 s, leave a flame graph and a pprof file, open the viewer'
 	@echo 'make build  build target/release/rprof'
+	@echo 'make dist   make what people install, into target/dist: a static program, a .deb, an .rpm, a tarball'
 	@echo 'make test   all that CI runs: format, lints, documentation, tests'
 	@echo 'make bench  cost beside perf and libbpf-tools, as a table and JSON; BENCH=--quick for a first look'
 	@echo 'make soak   the agent for ten minutes, with 100 processes a second that come and go'
@@ -22,6 +23,10 @@ demo: build
 build:
 	@scripts/setup build
 	cargo build --release --locked
+
+dist:
+	@scripts/setup dist
+	@scripts/dist
 
 test:
 	@scripts/setup test
