@@ -28,6 +28,7 @@ const SERIES_MAX: usize = 64;
 /// What the last of them is called where it is counted.
 const TOGETHER: &str = "histograms that share one, for too many keys";
 const NOT_FOLLOWED: &str = "programs not followed to their end";
+const UNSEEN: &str = "programs whose end was noticed seconds later";
 const LOST: &str = "marks lost, for want of room";
 
 /// All lanes of a session.
@@ -192,7 +193,7 @@ impl Lanes {
             lane.slice(now);
         }
         let ended = self.running.ended(now);
-        let turned_away = self.running.turned_away;
+        let (turned_away, unseen) = (self.running.turned_away, self.running.unseen);
         for lane in &mut self.tracers {
             let counts = lane.stream.counts();
             let mut cost = Stats::default();
@@ -205,6 +206,7 @@ impl Lanes {
                 stats.marks += ended.len() as u64;
                 marks.extend(ended.iter().cloned());
                 count(&mut stats.missed, NOT_FOLLOWED, turned_away);
+                count(&mut stats.missed, UNSEEN, unseen);
             }
         }
         self.lasting = self.running.all().cloned().collect();

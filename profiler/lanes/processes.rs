@@ -3,7 +3,7 @@
 //! What ends a program is told twice: by the exit source with all that is known, of which some may be
 //! left out in a storm, and by the kernel's side-band records, which only say when.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use crate::{
     collector::{TaskEvent, TaskKind},
@@ -16,6 +16,8 @@ use crate::{
 const PROCESSES_MAX: usize = 8192;
 /// How long after its end a program waits for the exit source to tell of it, ns.
 const PATIENCE: u64 = 2_000_000_000;
+/// Between two looks whether programs are still there, ns.
+const LOOK: u64 = 10_000_000_000;
 
 /// A program that a process began to run, as its exec told.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -56,8 +58,12 @@ pub struct Running {
     /// What side-band records told of the end of programs whose exec is not here yet: events wait a
     /// moment for older ones.
     early: HashMap<u32, u64>,
+    /// When it was last looked whether they are still there.
+    looked: u64,
     /// Programs that were not followed to their end.
     pub turned_away: u64,
+    /// Programs whose end nobody told; it was noticed some seconds later.
+    pub unseen: u64,
 }
 
 impl Running {
@@ -104,11 +110,29 @@ impl Running {
     /// Those that have ended for a while, as of `now`, without the exit source telling of it.
     pub fn ended(&mut self, now: u64) -> Vec<Mark> {
         self.early.retain(|_, time| *time + PATIENCE > now);
+        self.look(now);
         let over = |_: &u32, (_, ended): &mut (Mark, Option<u64>)| {
             ended.is_some_and(|ended| ended + PATIENCE < now)
         };
         let ended = self.programs.extract_if(over);
         ended.map(|(_, (program, ended))| Mark { end: ended, ..program }).collect()
+    }
+
+    /// Looks now and then whether programs are still there: in a storm, both accounts of an end may
+    /// be lost.
+    fn look(&mut self, now: u64) {
+        if now < self.looked + LOOK {
+            return;
+        }
+        self.looked = now;
+        let is_gone = |pid: u32| !Path::new("/proc").join(pid.to_string()).exists();
+        for (pid, (program, ended)) in &mut self.programs {
+            // What came this moment may have an end that was not read yet.
+            if ended.is_none() && program.time + LOOK < now && is_gone(*pid) {
+                *ended = Some(now);
+                self.unseen += 1;
+            }
+        }
     }
 
     /// Those that still run.
@@ -172,11 +196,22 @@ mod tests {
         running.exec(mark(7, 10));
         // The side-band tells of its own exec, too.
         running.follow(&event(7, 9, TaskKind::Exec));
-        assert!(running.ended(10 * PATIENCE).is_empty());
+        assert!(running.ended(PATIENCE / 2).is_empty());
         running.follow(&event(7, 40, TaskKind::Exit));
         assert!(running.ended(PATIENCE).is_empty());
         assert_eq!(running.ended(2 * PATIENCE)[0].end, Some(40));
         assert_eq!(running.all().count(), 0);
+    }
+
+    #[test]
+    fn one_whose_end_nobody_told_is_noticed_later() {
+        let mut running = Running::default();
+        // Above the highest pid that there can be; and this process.
+        running.exec(mark(1 << 30, 10));
+        running.exec(mark(std::process::id(), 10));
+        assert!(running.ended(2 * LOOK).is_empty());
+        assert_eq!(running.ended(3 * LOOK)[0].end, Some(2 * LOOK));
+        assert_eq!((running.all().count(), running.unseen), (1, 1));
     }
 
     #[test]
