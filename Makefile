@@ -32,7 +32,8 @@ test:
 	@scripts/setup test
 	cargo fmt --all --check
 	clang-format --dry-run -Werror $(wildcard bpf/*.[ch] bench/*.c shim/*.[ch])
-	shellcheck scripts/* .ci/run tests/kernels/run
+	shellcheck scripts/* .ci/run tests/kernels/run contrib/debian/*
+	shellcheck -s sh contrib/rpm/*
 	shellcheck -s dash tests/kernels/init
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
