@@ -215,7 +215,7 @@ fn a_diff_of_equals_is_empty() {
     let mut profile = || store.profile(&View::default(), Detail::default()).unwrap();
     let diff = output::diff(&profile(), &profile(), None, &View::default()).unwrap();
     let mut bytes = Vec::new();
-    diff.write_json(&mut bytes).unwrap();
+    diff.write_json(None, &mut bytes).unwrap();
     let diff: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     let changes =
         diff["functions"].as_array().unwrap().iter().chain(diff["groups"].as_array().unwrap());
