@@ -47,7 +47,12 @@ impl Output for Pprof {
 /// have in common is told beside it, and nothing else tells them apart. Engines make a series of
 /// each label of a sample.
 pub fn series(profile: &Profile) -> Vec<u8> {
-    message(profile, &View::default(), true).encode_to_vec()
+    let mut message = message(profile, &View::default(), true);
+    // Engines know waits by a type without a period.
+    if profile.source.name == "offcpu" {
+        (message.period_type, message.period) = (Some(proto::ValueType::default()), 0);
+    }
+    message.encode_to_vec()
 }
 
 /// The message for a profile. A bare one has no labels.

@@ -47,9 +47,9 @@ pub fn labels(tables: &Tables, process: u32, host: &str) -> Labels {
 /// knows by name; the unit, unless that is only somebody's session; the container; the program.
 fn service(tables: &Tables, process: u32) -> String {
     let value = |label: Label| tables.process_label(label, process).into_owned();
-    let own = value(Label::Service);
-    if !own.is_empty() {
-        return own;
+    let named = [Label::Service, Label::ContainerName].map(value);
+    if let Some(name) = named.into_iter().find(|name| !name.is_empty()) {
+        return name;
     }
     let unit = value(Label::Unit);
     if let Some(name) = unit.strip_suffix(".service").filter(|name| !name.starts_with("user@")) {

@@ -109,6 +109,10 @@ fn check_profile(profile: &Profile, dictionary: &ProfilesDictionary, scope: &str
             assert_eq!((&*kind, &*period), ("samples/count", "cpu/nanoseconds"));
             assert!(profile.period > 0);
         }
+        // All that Pyroscope takes for off-CPU time.
+        "off_cpu" => {
+            assert_eq!((&*kind, &*period, profile.period), ("off_cpu/nanoseconds", "", 0));
+        }
         "memory" => assert_eq!(period, "memory/bytes"),
         other => panic!("{other}"),
     }
@@ -155,6 +159,8 @@ fn check_all(messages: &[Vec<u8>]) {
     let heavy = sum("heavy", "cpu", "samples/count");
     assert!(heavy > 170 && heavy < 600, "{heavy}");
     assert_eq!(sum("heavy", "shop", "samples/count"), 0);
+    let all = requests.iter().flat_map(|request| check(request, ""));
+    assert!(all.into_iter().any(|(_, kind, _)| kind == "off_cpu/nanoseconds"));
     for kind in ["alloc_space/bytes", "inuse_space/bytes"] {
         let leaked = sum("leak_large", "shop", kind);
         assert!(leaked > 40_000_000 && leaked < 80_000_000, "{kind}: {leaked}");

@@ -18,7 +18,7 @@ pub fn rprof() -> Command {
     command
 }
 
-/// A recording of CPU time and memory of two services: `cpu`, which is only a program, and `shop`,
+/// A recording of CPU time, waits and memory of two services: `cpu`, which is only a program, and `shop`,
 /// which says so itself. None where it cannot be made.
 pub fn recording() -> Option<PathBuf> {
     static MADE: OnceLock<Option<(Workshop, PathBuf)>> = OnceLock::new();
@@ -33,7 +33,7 @@ pub fn recording() -> Option<PathBuf> {
         let script = format!("{cpu} 1; exec env OTEL_SERVICE_NAME=shop {heap} leak 3");
         // What it holds in the end is told of the one that is started, so that one comes last.
         let mut command = rprof();
-        command.args(["record", "-s", "cpu,heap", "-F", "499", "-o"]).arg(&file);
+        command.args(["record", "-s", "cpu,offcpu,heap", "-F", "499", "-o"]).arg(&file);
         run(command.args(["--", "sh", "-c", &script]));
         Some((shop, file))
     });

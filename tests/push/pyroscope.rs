@@ -41,6 +41,13 @@ pub fn check_profiles(profiles: &[(Vec<Pair>, Pprof)]) {
     // 70 % of a second.
     assert!(heavy[0] > 0 && heavy[1] > 350_000_000 && heavy[1] < 1_200_000_000, "{heavy:?}");
     assert!(of("process_cpu", "shop").iter().all(|one| one.with("heavy")[0] == 0));
+    // The shell waits for the first of the two.
+    let waits = profiles.iter().filter(|(labels, _)| label(labels, "__name__") == Some("off_cpu"));
+    let waits: Vec<_> = waits.map(|(_, profile)| profile.types()).collect();
+    assert!(!waits.is_empty());
+    for (values, period) in waits {
+        assert_eq!((&*values.join(" "), &*period), ("waits/count off_cpu/nanoseconds", "/"));
+    }
     let memory = of("memory", "shop");
     for profile in &memory {
         let (values, period) = profile.types();
