@@ -302,7 +302,7 @@ fn shape(kind: &str, length: Option<&str>, bytes: u32, of_syscall: bool) -> Shap
         };
     }
     if kind.ends_with('*') {
-        let text = of_syscall && is_char && length.is_none() && !kind.contains("* *");
+        let text = of_syscall && is_char && length.is_none() && kind.matches('*').count() == 1;
         return if text && bytes == 8 { Shape::UserText } else { Shape::Address };
     }
     match length {
