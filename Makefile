@@ -51,6 +51,7 @@ bench: build
 	cargo run --release --locked --example store -- generate $(TARGET)/bench/store
 	cargo run --release --locked --example store -- measure $(TARGET)/bench/store
 	@scripts/root python3 bench/latency.py --rprof $(TARGET)/release/rprof --out $(TARGET)/bench
+	@scripts/root python3 bench/offcpu.py --rprof $(TARGET)/release/rprof --out $(TARGET)/bench
 	@scripts/root python3 bench/agent.py --rprof $(TARGET)/release/rprof --out $(TARGET)/bench
 	@scripts/root python3 bench/push.py --rprof $(TARGET)/release/rprof --out $(TARGET)/bench
 	@scripts/root python3 bench/heap.py --rprof $(TARGET)/release/rprof --out $(TARGET)/bench

@@ -8,6 +8,7 @@ mod allocator;
 mod compare;
 mod event;
 mod histogram;
+mod idle;
 mod info;
 mod label;
 mod lane;
@@ -26,6 +27,7 @@ pub use compare::{
 };
 pub use event::{CallTotals, Event, Field, Value};
 pub use histogram::{BUCKETS, Bucket, Histogram, Interval, Key, Series};
+pub use idle::{Idle, is_idle};
 pub use info::{Info, Overhead, SourceInfo, Stats, UnwindTables, ValueType};
 pub use label::{Label, UID_UNKNOWN, container, unit};
 pub use lane::{LaneInfo, LaneKind, LaneStats, Mark, Slice};

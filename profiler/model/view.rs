@@ -8,7 +8,7 @@ use std::ops::Range;
 use anyhow::{Context, Result, bail};
 use regex::Regex;
 
-use super::{Label, Moment, NameKind, Profile, Sample, SourceInfo, Tables, ValueType};
+use super::{Idle, Label, Moment, NameKind, Profile, Sample, SourceInfo, Tables, ValueType, idle};
 
 /// What an output needs to tell apart; samples that differ in nothing else are added up.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -113,6 +113,8 @@ pub struct View {
     pub by: Option<Label>,
     /// Leaf functions at the root, their callers above them.
     pub inverted: bool,
+    /// How threads without work are shown.
+    pub idle: Idle,
 }
 
 impl Default for View {
@@ -130,6 +132,7 @@ impl Default for View {
             ignore: None,
             by: Some(Label::Comm),
             inverted: false,
+            idle: Idle::Group,
         }
     }
 }
@@ -197,6 +200,7 @@ impl View {
         profile.samples.retain(&mut shows);
         profile.in_use.retain(&mut shows);
         profile.frees.retain(|free| shows(&free.sample));
+        idle::arrange(profile, self.idle);
     }
 
     /// True if what `profile` has of this view counts by value rather than by number.

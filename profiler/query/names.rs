@@ -5,10 +5,12 @@
 //! and from then on is a number: the node of the tree of names. Sums are then made over plain
 //! arrays, whatever number of samples there is.
 
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
 
 use super::{Result, timely};
-use crate::model::{EMPTY_STACK, NameKind, Stacks, Strings, Table, Tables};
+use crate::model::{
+    EMPTY_STACK, FrameKind, IDLE, NameKind, Stacks, Strings, Table, Tables, is_idle,
+};
 
 /// The node without any function.
 pub const ROOT: u32 = EMPTY_STACK;
@@ -142,6 +144,23 @@ impl Names {
         node
     }
 
+    /// The same functions as those of a node, on the frame of idle threads.
+    fn on_idle(&mut self, node: u32) -> u32 {
+        let key = Function { name: self.strings.intern(IDLE), kind: NameKind::Note };
+        let function = self.functions.intern(key);
+        if function as usize == self.places.len() {
+            self.places.push(Place::default());
+        }
+        let mut path = Vec::new();
+        let mut at = node;
+        while let Some(one) = self.node(at) {
+            path.push(one.function);
+            at = one.parent;
+        }
+        let root = self.push(ROOT, function);
+        path.into_iter().rev().fold(root, |below, function| self.push(below, function))
+    }
+
     /// The functions of a frame, the outermost first.
     fn frame(&mut self, frame: u32, tables: &Tables) -> Vec<u32> {
         let module = self.strings.intern(tables.binary_path(frame));
@@ -173,12 +192,19 @@ pub struct Mapping {
     unnamed: Vec<u32>,
     /// For each stack its node.
     nodes: Vec<u32>,
+    /// Of stacks of idle threads, that on the frame of all of them.
+    idle: HashMap<u32, u32, foldhash::fast::RandomState>,
 }
 
 impl Mapping {
     /// The node of a stack.
     pub fn node(&self, stack: u32) -> u32 {
         self.nodes.get(stack as usize).copied().unwrap_or(ROOT)
+    }
+
+    /// The node of a stack on the frame of idle threads; none if it is of no idle thread.
+    pub fn idle(&self, stack: u32) -> Option<u32> {
+        self.idle.get(&stack).copied()
     }
 
     /// Takes in what came to `tables` since the last time.
@@ -203,6 +229,10 @@ impl Mapping {
                 node = names.push(node, function);
             }
             self.nodes.push(node);
+            let is_note = tables.frames.get(frame).is_some_and(|one| one.kind == FrameKind::Note);
+            if is_note && is_idle(tables.stack_names(stack)) {
+                self.idle.insert(stack, names.on_idle(node));
+            }
         }
     }
 
@@ -227,6 +257,8 @@ impl Mapping {
         let Some(&oldest) = named.iter().min() else { return };
         let stack = named.iter().filter_map(|frame| self.first.get(*frame as usize)).min();
         self.nodes.truncate(stack.map_or(usize::MAX, |stack| *stack as usize));
+        let kept = self.nodes.len() as u32;
+        self.idle.retain(|stack, _| *stack < kept);
         self.frames.truncate(oldest as usize);
         self.unnamed.retain(|frame| *frame < oldest);
     }

@@ -14,7 +14,7 @@ use super::{
     weights::{Groups, Lens, Shown},
 };
 use crate::{
-    model::{Free, Label, Sample, Tables, View},
+    model::{Free, Idle, Label, Sample, Tables, View},
     store::{Cell, Entry, InUse, Series as Processes},
 };
 
@@ -151,6 +151,7 @@ impl<'a> Reader<'a> {
         if view.focus.is_some()
             || view.ignore.is_some()
             || view.comm.is_some()
+            || view.idle == Idle::Hide
             || view.by.as_ref().is_some_and(by_thread)
             || view.only.iter().any(|only| by_thread(&only.label))
         {

@@ -10,7 +10,7 @@ use super::{
     timely,
 };
 use crate::{
-    model::{Measure, NameKind, Sample, Side, SourceInfo, Tables, View},
+    model::{Idle, Measure, NameKind, Sample, Side, SourceInfo, Tables, View},
     store::Entry,
 };
 
@@ -122,7 +122,12 @@ impl<'a> Lens<'a> {
             Some(group) => group?,
             None => self.ask(entry.thread)?,
         };
-        let node = self.part.mapping.node(entry.stack);
+        let mapping = self.part.mapping;
+        let node = match (self.view.idle, mapping.idle(entry.stack)) {
+            (Idle::Group, Some(node)) => node,
+            (Idle::Hide, Some(_)) => return None,
+            _ => mapping.node(entry.stack),
+        };
         if self.shown.as_ref().is_some_and(|shown| !shown[node as usize]) {
             return None;
         }

@@ -289,9 +289,11 @@ fn words(shown: Shown<'_>) -> String {
     let pattern = |pattern: &Option<regex::Regex>| pattern.as_ref().map(|one| one.to_string());
     let Shown { view, source, measure } = shown;
     let patterns = [pattern(&view.focus), pattern(&view.ignore)];
-    let View { older, pids, comm, only, by, .. } = view;
+    let View { older, pids, comm, only, by, idle, .. } = view;
     let source = &source.name;
-    format!("{source} {measure:?} {older:?} {pids:?} {comm:?} {only:?} {patterns:?} {by:?}")
+    format!(
+        "{source} {measure:?} {older:?} {pids:?} {comm:?} {only:?} {patterns:?} {by:?} {idle:?}"
+    )
 }
 
 impl Open {

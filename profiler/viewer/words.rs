@@ -4,7 +4,7 @@ use regex::{Regex, RegexBuilder};
 use web::{Reason, Refusal};
 
 use crate::{
-    model::{Label, Moment, Only, View, parse_by, parse_span},
+    model::{Idle, Label, Moment, Only, View, parse_by, parse_span},
     nearest::nearest,
 };
 
@@ -14,9 +14,9 @@ const PATTERN: usize = 1000;
 const PROGRAM: usize = 512 << 10;
 
 /// Words that say a view.
-const VIEW: [&str; 12] = [
+const VIEW: [&str; 13] = [
     "source", "type", "older", "from", "to", "pid", "comm", "only", "focus", "ignore", "by",
-    "inverted",
+    "inverted", "idle",
 ];
 /// Words that say what to compare it with.
 const BASE: [&str; 3] = ["base", "base_from", "base_to"];
@@ -123,6 +123,7 @@ fn read_view(view: &mut View, name: &str, value: &str) -> Result<(), Refusal> {
         "focus" => view.focus = Some(pattern(value)?),
         "ignore" => view.ignore = Some(pattern(value)?),
         "by" => view.by = parse_by(value).map_err(wrong)?,
+        "idle" => view.idle = Idle::parse(value).map_err(wrong)?,
         _ => {
             view.inverted = match value {
                 "true" | "1" => true,
@@ -222,6 +223,7 @@ mod tests {
             ("focus", &*format!("({}){{1000}}", "a{1000}".repeat(20)), "pattern"),
             ("by", "colour", "comm"),
             ("inverted", "maybe", "true or false"),
+            ("idle", "no", "show"),
             ("limit", "5", "no word"),
         ] {
             let refusal = read(&[(name, value)], &[]).unwrap_err();

@@ -39,7 +39,7 @@ fn what_a_thread_waits_and_runs_is_its_life() {
         return;
     }
     let (recorded, said) = record(&["-s", "offcpu"], &["waits", "5"]);
-    for (thread, (wall, cpu)) in said.threads {
+    for (thread, (wall, cpu, _)) in said.threads {
         let waited = recorded.through(&["--by", "thread", "--comm", &thread], &[]);
         assert_close(waited, wall - cpu, 0.01, &thread);
     }
@@ -51,7 +51,7 @@ fn a_storm_of_short_waits_adds_up() {
         return;
     }
     let (recorded, said) = record(&["-s", "offcpu"], &["storm", "4"]);
-    let (wall, cpu) = said.threads["ping_here"];
+    let (wall, cpu, _) = said.threads["ping_here"];
     let (_, trips) = said.calls["ping_here"];
     let waited = recorded.through(&["--comm", "ping_here"], &[]);
     assert_close(waited, wall - cpu, 0.02, "ping_here");

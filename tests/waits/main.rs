@@ -5,6 +5,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod idle;
 mod known;
 mod recorder;
 mod wall;
+mod words;

@@ -16,8 +16,8 @@ pub fn workload(shop: &Workshop) -> PathBuf {
 pub struct Said {
     /// By function: ns in calls of it, and how many.
     pub calls: HashMap<String, (f64, f64)>,
-    /// By thread: ns of its life, and of its CPU time.
-    pub threads: HashMap<String, (f64, f64)>,
+    /// By thread: ns of its life, of its CPU time, and those that it was ready without a CPU.
+    pub threads: HashMap<String, (f64, f64, f64)>,
 }
 
 impl Said {
@@ -26,10 +26,12 @@ impl Said {
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();
             let number = |at: usize| words[at].parse::<f64>().unwrap();
-            match words[0] {
-                "thread" => said.threads.insert(words[1].into(), (number(2), number(3))),
-                name => said.calls.insert(name.into(), (number(1), number(2))),
-            };
+            if words[0] == "thread" {
+                let times = (number(2), number(3), number(4));
+                said.threads.insert(words[1].into(), times);
+            } else {
+                said.calls.insert(words[0].into(), (number(1), number(2)));
+            }
         }
         said
     }
@@ -52,6 +54,11 @@ pub fn record(words: &[&str], program: &[&str]) -> (Recorded, Said) {
 }
 
 impl Recorded {
+    /// One that a test made itself, in `shop`.
+    pub fn new(file: PathBuf, shop: Workshop) -> Self {
+        Self { file, _shop: shop }
+    }
+
     /// All stacks of a view, root first, and their values.
     pub fn stacks(&self, view: &[&str]) -> Vec<(Vec<String>, f64)> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rprof"));

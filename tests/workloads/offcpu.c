@@ -3,7 +3,7 @@
  * 20 ms for a pipe. offcpu storm SECONDS: two threads pass a byte to and fro on one CPU. offcpu
  * hang SECONDS: a thread waits for what never comes. At the end, for each function that waits: its
  * name, the ns that calls of it took, and how many there were; for each thread: `thread`, its name,
- * the ns that it lived, and those of CPU time.
+ * the ns that it lived, those of CPU time, and those that it was ready without a CPU.
  */
 #define _GNU_SOURCE
 #include "work.h"
@@ -74,7 +74,7 @@ struct waiter {
 	const char *name;
 	void (*wait)(void);
 	void (*after)(void);
-	long long ns, count, start, wall, cpu;
+	long long ns, count, start, wall, cpu, ready;
 	pthread_t thread;
 };
 
@@ -83,6 +83,18 @@ static void give_back(void)
 	pthread_mutex_unlock(&mutex);
 	sem_post(&wanted);
 	sem_wait(&held);
+}
+
+/* As the scheduler has it. */
+static long long ready(void)
+{
+	FILE *file = fopen("/proc/thread-self/schedstat", "r");
+	long long ran, waited;
+
+	if (!file || fscanf(file, "%lld %lld", &ran, &waited) != 2)
+		exit(2);
+	fclose(file);
+	return waited;
 }
 
 static void *run(void *argument)
@@ -101,6 +113,7 @@ static void *run(void *argument)
 			waiter->after();
 	}
 	waiter->cpu = now(CLOCK_THREAD_CPUTIME_ID);
+	waiter->ready = ready();
 	waiter->wall = now(CLOCK_MONOTONIC) - waiter->start;
 	return NULL;
 }
@@ -200,7 +213,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < count; i++) {
 		pthread_join(waiters[i].thread, NULL);
 		printf("%s %lld %lld\n", waiters[i].name, waiters[i].ns, waiters[i].count);
-		printf("thread %s %lld %lld\n", waiters[i].name, waiters[i].wall, waiters[i].cpu);
+		printf("thread %s %lld %lld %lld\n", waiters[i].name, waiters[i].wall,
+		       waiters[i].cpu, waiters[i].ready);
 	}
 	return 0;
 }

@@ -7,7 +7,7 @@ use clap::Args as Group;
 use regex::Regex;
 
 use super::parse::parse_time;
-use crate::model::{Label, Moment, Only, View, parse_by};
+use crate::model::{Idle, Label, Moment, Only, View, parse_by};
 
 /// What part of the recording to show
 #[derive(Group)]
@@ -52,6 +52,9 @@ pub struct ViewArgs {
     /// Leaf functions at the root, their callers above them
     #[arg(long)]
     pub inverted: bool,
+    /// Threads that wait for work to do: group them on one frame, show them as they are, or hide them
+    #[arg(long, value_name = "HOW", default_value = "group", value_parser = Idle::parse)]
+    pub idle: Idle,
 }
 
 /// A label, or none. A type of its own, since clap takes an `Option` for a word that may be left
@@ -79,6 +82,7 @@ impl ViewArgs {
             ignore: self.ignore.clone(),
             by: self.by.0,
             inverted: self.inverted,
+            idle: self.idle,
         }
     }
 }
