@@ -11,6 +11,8 @@ use crate::{
 
 /// Marks that are read at most.
 const MARKS_MAX: usize = 1_000_000;
+/// The type of value that asks for histograms.
+const LATENCY: &str = "latency";
 /// What stands for keys that share a histogram.
 const OTHERS: &str = "(others)";
 
@@ -31,7 +33,9 @@ pub struct Shape {
 /// There is nothing to show, or the view makes no sense.
 pub fn show(store: &mut Store, view: &View, shape: Shape) -> Result<Option<Vec<u8>>> {
     let Some(name) = &view.source else { return Ok(None) };
-    if store.sources().iter().any(|source| source.name == *name) {
+    // One name may stand for stacks and for histograms.
+    let wanted = view.value_type.as_deref();
+    if store.sources().iter().any(|source| source.name == *name) && wanted != Some(LATENCY) {
         return Ok(None);
     }
     let Some(lane) = store.lane(name) else { return Ok(None) };

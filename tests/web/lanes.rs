@@ -35,6 +35,12 @@ fn lane<'a>(line: &'a Value, source: &str) -> &'a Value {
     lanes.iter().find(|lane| lane["source"] == source).unwrap_or_else(|| panic!("{source}: {line}"))
 }
 
+/// A name may stand for stacks and for histograms.
+fn latency<'a>(line: &'a Value, source: &str) -> &'a Value {
+    let mut lanes = line["lanes"].as_array().unwrap().iter();
+    lanes.find(|lane| lane["source"] == source && lane["kind"] == "latency").unwrap()
+}
+
 fn numbers(values: &Value) -> Vec<Option<u64>> {
     values.as_array().unwrap().iter().map(Value::as_u64).collect()
 }
@@ -106,7 +112,7 @@ fn no_command_is_too_short_to_be_there() {
         .map(|mark| mark["text"].as_str().unwrap())
         .collect();
     assert!(texts.iter().any(|text| text.ends_with("hog 0.3")), "{texts:?}");
-    let waits = lane(&line, "runqlat");
+    let waits = latency(&line, "runqlat");
     let all = &waits["all"];
     let counts: u64 = numbers(&waits["count"]).into_iter().flatten().sum();
     assert_eq!(all["count"], counts);
@@ -119,7 +125,7 @@ fn no_command_is_too_short_to_be_there() {
     // Of one process alone there are fewer.
     let hog = runs.iter().find(|run| run["comm"] == "hog").unwrap();
     let narrow = server.json(&format!("/api/timeline?columns=50&pid={}", hog["pid"]));
-    let of_hog = lane(&narrow, "runqlat");
+    let of_hog = latency(&narrow, "runqlat");
     assert_eq!(of_hog["filtered"], true);
     assert!(of_hog["all"]["count"].as_u64().unwrap() < counts, "{of_hog}");
     assert_eq!(lane(&narrow, "exec")["marks"].as_array().unwrap().len(), 1);
@@ -151,18 +157,19 @@ fn tells_in_a_terminal(path: &Path, times: u64) {
     let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(events.len(), COMMANDS);
     assert_eq!(events[7]["args"].as_array().unwrap().len(), 3);
-    let (_, text, _) = report(&["-s", "runqlat", "--json"]);
+    let (_, text, _) = report(&["-s", "runqlat", "--type", "latency", "--json"]);
     let histogram: Value = serde_json::from_str(&text).unwrap();
     let series = histogram["series"].as_array().unwrap();
     assert_eq!(series.iter().map(|one| one["count"].as_u64().unwrap()).sum::<u64>(), times);
-    let (_, text, _) = report(&["-s", "runqlat", "-n", "2"]);
+    let (_, text, _) = report(&["-s", "runqlat", "--type", "latency", "-n", "2"]);
     assert!(text.contains("p99") && text.contains("PROCESS") && text.contains("… and "), "{text}");
-    let exported = run(rprof(["export", "-f", "json", "-s", "runqlat"]).arg(path));
+    let words = ["export", "-f", "json", "-s", "runqlat", "--type", "latency"];
+    let exported = run(rprof(words).arg(path));
     assert_eq!(serde_json::from_slice::<Value>(&exported.out).unwrap(), histogram);
     let (good, _, error) = report(&["-s", "hardirqs"]);
     assert!(!good && error.contains("no source hardirqs"), "{error}");
-    let picture = run(rprof(["flamegraph", "-s", "runqlat"]).arg(path));
-    assert!(picture.err.contains("rprof report -s runqlat"), "{}", picture.err);
+    let picture = run(rprof(["flamegraph", "-s", "exec"]).arg(path));
+    assert!(picture.err.contains("rprof report -s exec"), "{}", picture.err);
 }
 
 /// Java with probes of its collector, and its compiler.
@@ -204,7 +211,7 @@ fn pauses_waits_and_cpu_time_of_java_are_on_one_time_line() {
     let server = Server::of(&path);
     let line = server.json("/api/timeline?columns=20");
     assert!(line["total"].as_u64().unwrap() > 0);
-    let pauses = lane(&line, "gc");
+    let pauses = latency(&line, "gc");
     let marks = pauses["marks"].as_array().unwrap();
     assert_eq!(marks.len(), logged, "{pauses}");
     for mark in marks {
@@ -215,6 +222,6 @@ fn pauses_waits_and_cpu_time_of_java_are_on_one_time_line() {
         assert!((lasted - told).abs() < 1000.0, "{mark}");
     }
     assert_eq!(pauses["all"]["count"], logged);
-    assert!(lane(&line, "runqlat")["all"]["p99"].as_u64().unwrap() > 0);
+    assert!(latency(&line, "runqlat")["all"]["p99"].as_u64().unwrap() > 0);
     assert!(lane(&line, "exec")["marks"].to_string().contains("UseSerialGC"));
 }

@@ -18,7 +18,8 @@ pub struct ViewArgs {
     #[arg(short, long)]
     pub source: Option<String>,
     /// Type of value: samples or cpu; inuse_space, inuse_objects, alloc_space or alloc_objects of
-    /// memory, what is in use at the end of the time if not given
+    /// memory, what is in use at the end of the time if not given; latency for the histograms of what
+    /// has stacks too
     #[arg(long = "type", value_name = "VALUE")]
     pub value_type: Option<String>,
     /// Only memory that is in use for so long already, such as 5m: what leaks
