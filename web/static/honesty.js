@@ -45,7 +45,7 @@ export class Honesty {
       el("span", { class: bad ? "fact warn" : "fact", title, tabindex: 0 }, el("i", {}, name), el("b", {}, value));
     const missed = sum(stats.missed);
     const self = stats.self;
-    const rates = [...new Set((stats.rates ?? []).map(({ hz }) => hz))];
+    const rates = [...new Set((stats.rates ?? []).map(({ hz }) => hz))].filter((hz) => hz > 0);
     const { source } = this.app;
     const own = self?.cpu_share !== undefined ? `${percent(self.cpu_share)} of a CPU` : self?.cpu_seconds !== undefined ? span(self.cpu_seconds) : "";
     this.#host.replaceChildren(...[

@@ -13,7 +13,7 @@ import { drawn, launch, web } from "./browser.js";
 
 const [recording, folder] = process.argv.slice(2);
 const server = await web(recording);
-/** @type {import("../static/types.js").Processes} */
+/** @type {{processes: import("../static/lanes.js").Run[]}} */
 const { processes } = await (await fetch(`${server.url}api/processes`)).json();
 const command = processes.find(({ comm, end }) => comm === "cc" && end !== null);
 assert.ok(command?.end, "no compiler ran in this recording");
