@@ -56,6 +56,7 @@ bench: build
 	@scripts/root python3 bench/push.py --rprof $(TARGET)/release/rprof --out $(TARGET)/bench
 	@scripts/root python3 bench/heap.py --rprof $(TARGET)/release/rprof --out $(TARGET)/bench
 	@scripts/root python3 bench/trace.py --rprof $(TARGET)/release/rprof
+	@scripts/root python3 bench/probe.py --rprof $(TARGET)/release/rprof
 	@cd web && npm ci --silent --no-audit --no-fund
 	@scripts/root node bench/viewer.mjs --rprof $(TARGET)/release/rprof
 

@@ -3,6 +3,7 @@
 
 use std::{
     env, fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -81,8 +82,17 @@ fn mapped(pid: u32, file: &str) -> Option<Image> {
         return Image::open(pid, mapping).ok();
     }
     // What it may map yet, in its own root.
+    if has_our_root(pid) {
+        return None;
+    }
     let path = file.starts_with('/').then(|| format!("/proc/{pid}/root{file}"))?;
     open(Path::new(&path)).ok()
+}
+
+/// True if a process sees the files that we see.
+fn has_our_root(pid: u32) -> bool {
+    let root = |path: &str| fs::metadata(path).map(|root| (root.dev(), root.ino()));
+    root("/").is_ok_and(|ours| root(&format!("/proc/{pid}/root")).is_ok_and(|its| its == ours))
 }
 
 /// `libc.so.6` and `libc-2.31.so` for `libc` and for `c`.

@@ -32,13 +32,19 @@ const FUNC: u8 = elf::STT_FUNC.0;
 pub struct Function {
     /// As the linker knows it.
     pub symbol: String,
-    /// As it was written, where that is another name.
-    pub name: Option<String>,
     /// Its address, as the file gives it.
     pub address: u64,
     size: u64,
     /// True if what is there chooses the function and is not itself it.
     pub is_ifunc: bool,
+}
+
+impl Function {
+    /// Its name as it was written, where that is another than its symbol. It takes a while to find
+    /// that of all functions of a large library.
+    pub fn written(&self) -> Option<String> {
+        demangle(&self.symbol)
+    }
 }
 
 /// All functions of a file.
@@ -92,7 +98,6 @@ impl Functions {
             }
             let address = symbol.address();
             found.entry((address, name.clone())).or_insert_with(|| Function {
-                name: demangle(&name),
                 symbol: name,
                 address,
                 size: symbol.size(),
@@ -107,10 +112,12 @@ impl Functions {
     /// # Errors
     /// There is none: says why, or which is near.
     pub fn named(&self, name: &str, file: &str) -> Result<Vec<&Function>> {
-        let is = |function: &&Function| {
-            function.symbol == name || function.name.as_deref() == Some(name)
-        };
-        let mut found: Vec<&Function> = self.all.iter().filter(is).collect();
+        let mut found: Vec<&Function> =
+            self.all.iter().filter(|function| function.symbol == name).collect();
+        if found.is_empty() {
+            let is = |function: &&Function| function.written().as_deref() == Some(name);
+            found = self.all.iter().filter(is).collect();
+        }
         // Two names of one function are one.
         found.dedup_by_key(|function| function.address);
         if found.len() > SITES_MAX {
@@ -147,7 +154,7 @@ impl Functions {
             .all
             .iter()
             .take(NEAR_MAX)
-            .map(|function| function.name.clone().unwrap_or_else(|| function.symbol.clone()));
+            .map(|function| function.written().unwrap_or_else(|| function.symbol.clone()));
         bail!("{file} has no function {name}{}{hint}", nearest(name, names));
     }
 

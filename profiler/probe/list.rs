@@ -140,14 +140,14 @@ fn functions(rest: &str, target: &Target, verbose: bool, listed: &mut Listed) ->
     }
     let pattern = Pattern::new(&widened(pattern))?;
     for function in &functions.all {
-        let also = function.name.clone().unwrap_or_default();
-        if !pattern.matches(&function.symbol) && !pattern.matches(&also) {
+        let written = function.written().unwrap_or_default();
+        if !pattern.matches(&function.symbol) && !pattern.matches(&written) {
             continue;
         }
         listed.add(|| {
             let also = match function.is_ifunc {
                 true => "chosen at run time among several: not to be probed".into(),
-                false => also,
+                false => written,
             };
             let tells = if verbose { functions.takes(&image, function) } else { None };
             let tells = tells.into_iter().collect();
