@@ -21,8 +21,8 @@ use crate::{
 
 /// Samples a second that buffers are sized for.
 const SAMPLES_A_SECOND: u64 = 10_000;
-/// Frames at the leaf of a kernel stack that are those of the trampoline that runs the program.
-const TRAMPOLINE_FRAMES: u32 = 1;
+/// Frames at the leaf of a kernel stack that are ours: the program, and the trampoline that runs it.
+const TRAMPOLINE_FRAMES: u32 = 2;
 
 /// A probe as a source.
 pub struct Hits {
