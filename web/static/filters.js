@@ -40,6 +40,8 @@ export class Filters {
         take();
       });
     }
+    const idle = byId("idle", HTMLSelectElement);
+    idle.addEventListener("change", () => store.set({ idle: idle.value, zoom: "" }));
     this.#adder();
   }
 
@@ -48,6 +50,7 @@ export class Filters {
     const { state, store } = this.app;
     if (state.by && ![...this.#by.options].some((option) => option.value === state.by)) this.#by.append(el("option", { value: state.by }, state.by));
     this.#by.value = state.by;
+    byId("idle", HTMLSelectElement).value = state.idle;
     for (const input of this.#inputs) {
       if (document.activeElement !== input) input.value = /** @type {Record<string, any>} */ (state)[input.id];
       input.classList.toggle("bad", !isGood(input));

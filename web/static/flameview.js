@@ -111,6 +111,7 @@ export class FlameView {
     // In live mode the same view comes again and again: what is selected stays so.
     const selected = this.tree && this.flame.selected > 0 ? this.tree.key(this.flame.selected) : "";
     this.#graph = graph;
+    byId("idling", HTMLElement).hidden = !app.state.idle && !graph.names.includes("[idle]");
     const tree = new Tree(graph, /** @type {import("./tree.js").Width} */ (app.state.width));
     this.tree = tree;
     this.element.classList.toggle("diff", tree.diff);

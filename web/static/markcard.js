@@ -48,7 +48,7 @@ const RUNS = 5000;
  */
 export function runWords(app, range, limit) {
   const words = app.words(range, { limit });
-  for (const word of ["pid", "source", "type", "older", "focus", "ignore", "by", "inverted"]) words.delete(word);
+  for (const word of ["pid", "source", "type", "older", "focus", "ignore", "by", "idle", "inverted"]) words.delete(word);
   return words;
 }
 

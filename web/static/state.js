@@ -18,6 +18,7 @@ import { parseMoment } from "./time.js";
  * @property {string} focus
  * @property {string} ignore
  * @property {string} by
+ * @property {string} idle threads that wait for work: `show` or `hide`; empty: on one frame
  * @property {boolean} inverted
  * @property {string} base another recording to compare with
  * @property {string} base_from
@@ -44,7 +45,7 @@ import { parseMoment } from "./time.js";
 /** @type {State} */
 const DEFAULTS = {
   source: "", type: "", older: "", from: "", to: "", pid: "", comm: "", only: [], focus: "", ignore: "",
-  by: "comm", inverted: false, base: "", base_from: "", base_to: "",
+  by: "comm", idle: "", inverted: false, base: "", base_from: "", base_to: "",
   show: "flame", function: "", search: "", zoom: "", colour: "kind", width: "both", up: false,
   heat: "", patch_from: "", patch_to: "", window_from: "", window_to: "", named: "", lanes: "", folded: "", live: false, utc: false,
 };
@@ -133,7 +134,7 @@ export const compares = (state) => Boolean(state.base || state.base_from || stat
  */
 export function viewWords(state) {
   const words = new URLSearchParams();
-  for (const name of /** @type {const} */ (["source", "type", "older", "pid", "comm", "focus", "ignore", "by"])) {
+  for (const name of /** @type {const} */ (["source", "type", "older", "pid", "comm", "focus", "ignore", "by", "idle"])) {
     if (state[name]) words.set(name, state[name]);
   }
   state.only.forEach((only) => words.append("only", only));

@@ -72,7 +72,7 @@ export function flamegraph({ nodes, seed = 1, names: given, base = false, depth:
     open.push(...below.reverse());
   }
   if (waits) {
-    const states = ["[sleep]", "[disk]", "[lock]", "[preempted]", "[runnable]"];
+    const states = ["[sleep]", "[disk]", "[lock]", "[preempted]", "[runnable]", "[idle]"];
     kinds.push("note");
     for (const state of states) {
       names.push(state);

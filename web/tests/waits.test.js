@@ -86,6 +86,10 @@ test("time on and off the CPU is one source to choose, where both are there", as
       await page.waitForSelector(".sidehead >> text=/^threads$/");
       await page.waitForSelector(".colours >> text=user, waiting");
       for (const state of ["sleep", "disk", "lock", "preempted", "runnable"]) await page.waitForSelector(`.colours >> text="${state}"`);
+      const hidden = page.waitForRequest((request) => new URL(request.url()).searchParams.get("idle") === "hide");
+      await page.selectOption("#idle", "hide");
+      await hidden;
+      await says(page, (words) => words.get("idle") === "hide");
       await page.reload();
       await page.waitForFunction((wall) => /** @type {HTMLSelectElement | null} */ (document.querySelector("#source"))?.value === wall, WALL);
     });
@@ -96,6 +100,7 @@ test("time on and off the CPU is one source to choose, where both are there", as
   try {
     await visit(browser, one.url, async (page) => {
       await drawn(page);
+      assert.equal(await page.isVisible("#idle"), false, "nothing is idle");
       assert.equal(await page.locator(`#source option[value="${WALL}"]`).count(), 0);
     });
   } finally {
