@@ -7,6 +7,10 @@
 #[allow(dead_code)]
 mod command;
 
+#[path = "common/workload.rs"]
+#[allow(dead_code)]
+mod workload;
+
 use std::{
     fs,
     io::{Read, Write},
@@ -16,12 +20,10 @@ use std::{
     process::Command,
 };
 
-use command::{RPROF, Ran, Running, has, is_root, run, skip, wait_until};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use command::{RPROF, Running, has, is_root, skip};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
+use workload::{Process, run, wait_until};
 use yaml_rust2::{Yaml, YamlLoader};
 
 fn root() -> &'static Path {
@@ -61,7 +63,8 @@ impl Machine {
         command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]);
         let holder = Running::start(command.arg(folder.path()));
         let machine = Self { holder, folder };
-        wait_until("a machine to install on", || machine.path("ready").exists());
+        let ready = || machine.path("ready").exists().then_some(());
+        wait_until("a machine to install on", ready);
         machine
     }
 
@@ -80,7 +83,7 @@ impl Machine {
         command
     }
 
-    fn run(&self, words: &[&str]) -> Ran {
+    fn run(&self, words: &[&str]) -> String {
         run(&mut self.command(words))
     }
 
@@ -140,11 +143,11 @@ fn it_is_installed_started_used_and_purged_and_leaves_nothing() {
     let machine = Machine::new();
     let folder = tempfile::tempdir().unwrap();
     let package = folder.path().join("rprof.deb");
-    run(Command::new(root().join("scripts/dist")).arg("deb").arg(RPROF).arg(&package)).ok();
+    run(Command::new(root().join("scripts/dist")).arg("deb").arg(RPROF).arg(&package));
     fs::copy(&package, machine.path("root/rprof.deb")).unwrap();
 
-    machine.run(&["dpkg", "--no-triggers", "-i", "/rprof.deb"]).ok();
-    let list = machine.run(&["dpkg", "-L", "rprof"]).ok().to_owned();
+    machine.run(&["dpkg", "--no-triggers", "-i", "/rprof.deb"]);
+    let list = machine.run(&["dpkg", "-L", "rprof"]);
     for file in [
         "/usr/bin/rprof",
         "/usr/share/man/man1/rprof.1.gz",
@@ -160,12 +163,12 @@ fn it_is_installed_started_used_and_purged_and_leaves_nothing() {
     let unit = list.lines().find(|line| line.ends_with("/systemd/system/rprof.service")).unwrap();
     let wanted = "root/etc/systemd/system/multi-user.target.wants/rprof.service";
     assert!(machine.path(wanted).is_symlink(), "it is not enabled");
-    let user = machine.run(&["getent", "passwd", "rprof"]).ok().to_owned();
+    let user = machine.run(&["getent", "passwd", "rprof"]);
     let uid: u32 = user.split(':').nth(2).unwrap().parse().unwrap();
 
     used(&machine, &machine.read(unit), uid);
 
-    machine.run(&["dpkg", "--no-triggers", "--purge", "rprof"]).ok();
+    machine.run(&["dpkg", "--no-triggers", "--purge", "rprof"]);
     // The package manager itself remembers what it did.
     let ours = |path: &Path| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -187,7 +190,7 @@ fn used(machine: &Machine, unit: &str, uid: u32) {
     for (kind, place) in [("State", "/var/lib"), ("Cache", "/var/cache")] {
         let path = format!("{place}/{}", setting(unit, &format!("{kind}Directory")));
         let mode = setting(unit, &format!("{kind}DirectoryMode"));
-        machine.run(&["install", "-d", "-m", mode, &path]).ok();
+        machine.run(&["install", "-d", "-m", mode, &path]);
     }
     let mut bounds = String::from("-all");
     for name in setting(unit, "CapabilityBoundingSet").split(' ') {
@@ -200,21 +203,21 @@ fn used(machine: &Machine, unit: &str, uid: u32) {
     let start = setting(unit, "ExecStart").replace("$RPROF_OPTIONS", &options);
     let mut words = vec!["setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set", &bounds];
     words.extend(start.split(' '));
-    let mut service = Running::start(&mut machine.command(&words));
+    let mut service = Process::start(&mut machine.command(&words));
 
-    wait_until("its page", || answers(port));
+    wait_until("its page", || answers(port).then_some(()));
     wait_until("samples", || {
         let report = machine.command(&["rprof", "report", "/var/lib/rprof", "--json"]).output();
-        report.unwrap().status.success()
+        report.unwrap().status.success().then_some(())
     });
     let viewers = fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
-        let parent = format!("PPid:\t{}\n", service.pid());
+        let parent = format!("PPid:\t{}\n", service.id());
         let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
         status.contains(&parent) && status.contains(&format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n"))
     });
     assert_eq!(viewers.count(), 1, "one process serves the page, as user {uid}");
 
-    kill(Pid::from_raw(service.0.id() as i32), Signal::SIGTERM).unwrap();
+    service.signal(Signal::SIGTERM);
     assert!(service.wait().success());
 }
 
@@ -257,7 +260,7 @@ fn a_cluster_gives_the_agent_no_more_than_the_service_has() {
     for mount in container["volumeMounts"].as_vec().unwrap() {
         assert!(volumes.contains(&mount["name"].as_str().unwrap()), "{mount:?}");
     }
-    let help = run(&mut command::rprof(["agent", "--help"])).ok().to_owned();
+    let help = run(&mut command::rprof(["agent", "--help"]));
     let args = texts(&container["args"]);
     assert_eq!(args.first(), Some(&"agent"));
     for word in args.iter().filter(|word| word.starts_with("--")) {
