@@ -148,9 +148,9 @@ fn within_a_budget_sums_are_estimates() {
     assert!(event.contains("% of the time"), "{event}");
     let (often, rarely) = (report.of("often").1, report.of("rarely").1);
     assert!((2.0..4.5).contains(&(often / rarely)), "{often} {rarely}");
-    // A sum of few windows: of the right size.
+    // A sum of few windows, fewer where others want the CPU: of the right size.
     let share = report.bytes() / allocated;
-    assert!((0.4..2.5).contains(&share), "{share} of {allocated}");
+    assert!((0.2..5.0).contains(&share), "{share} of {allocated}");
     assert!(used > 0.0);
     program.end();
 }
