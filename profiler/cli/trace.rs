@@ -133,6 +133,7 @@ fn filters(args: &TraceArgs) -> Result<Filters> {
         remote_ports: args.remote_port.clone(),
         file: args.file.clone(),
         stacks: args.stack,
+        shown_only: !args.json,
         ring_bytes: ring_bytes as u32,
         ..Filters::default()
     })

@@ -74,6 +74,8 @@ pub struct Filters {
     pub data_bytes: u32,
     /// User stacks too, where a source has them.
     pub stacks: bool,
+    /// Only what stands in columns, where the rest costs something.
+    pub shown_only: bool,
     /// Bytes of a ring buffer: a power of two, and of pages.
     pub ring_bytes: u32,
     /// Events a second at most; 0: all.

@@ -40,6 +40,7 @@ impl Events for Open {
         let skel = open_events!(OpensSkelBuilder, options, filters, base, |open| {
             if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
                 rodata.failed_only = filters.failed;
+                rodata.with_names = !filters.shown_only;
             }
         });
         Ok(EventStream::new(skel, Vec::new()))
