@@ -2,7 +2,7 @@
 //!
 //! The kernel sends a stack apart from its event, tables to follow it may come later, and its names
 //! later still. So events wait here, in their order, until the stack of the first is named: a moment
-//! as a rule, [`PATIENCE`] at most, and never more of them than [`BYTES_MAX`].
+//! as a rule, 3 s at most, and never more of them than 64 MB.
 
 use std::{
     collections::{HashMap, VecDeque},
