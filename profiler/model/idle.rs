@@ -40,7 +40,8 @@ impl Idle {
 
 /// Functions of the kernel: whoever waits in one of them is idle.
 const KERNEL: &[&str] = &[
-    "ep_poll",         // epoll: loops of events
+    "do_epoll_wait", // epoll: loops of events; the next is a part of it where it is not inlined
+    "ep_poll",
     "inet_csk_accept", // accept: a server that nobody calls
     "io_cqring_wait",  // io_uring: loops of events
     "worker_thread",   // threads of the kernel, from here on
