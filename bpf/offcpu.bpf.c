@@ -5,6 +5,7 @@
  */
 #include "kernel.h"
 #include "tell.bpf.h"
+#include "waker.bpf.h"
 #include "waits.bpf.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
@@ -55,7 +56,7 @@ static __always_inline void keep(struct task_struct *task, struct wait *wait, __
 				 const bool seen)
 {
 	struct counters *counters = source_state();
-	struct pending entry = {.time = now, .bare = !seen};
+	struct pending entry = {.time = now, .bare = !seen, .waker = wait->waker};
 	__u32 count = !!slept->weight + !!ready->weight;
 	struct stack *stack;
 	struct pt_regs *regs;
@@ -113,6 +114,7 @@ static __always_inline void end(struct task_struct *task, struct wait *wait, __u
 	}
 	if (slept.weight || ready.weight)
 		keep(task, wait, now, &slept, &ready, seen);
+	wait->waker = 0;
 }
 
 /*

@@ -36,6 +36,7 @@ struct sample {
 	__u32 tid;
 	struct fingerprint kernel_stack;
 	struct fingerprint user_stack;
+	__u64 waker;      /* of a wait: when it was woken, by the record of that; 0: not known */
 	__u8 user_status; /* enum unwind_status */
 	__u8 state;       /* of a wait: enum wait_state */
 	__u16 source;

@@ -20,6 +20,8 @@
 
 /* A walk may be preempted for the switch that it is sampled at. */
 #define STACK_SLOTS 8
+/* Of who wakes: as in kmem.bpf.c. */
+#define KERNEL_SKIP 3
 #include "kernel.h"
 #include "stacks.bpf.h"
 #include "task.bpf.h"
@@ -84,6 +86,7 @@ struct pending {
 	__u64 time;
 	__u64 weight;
 	struct fingerprint kernel_stack;
+	__u64 waker;
 	__u32 count;
 	__u16 state;
 	__u16 bare; /* it has no stacks */
@@ -100,6 +103,7 @@ struct wait {
 	__u64 run_delay; /* ns that it was runnable in its life, when the wait began */
 	__u64 rest;      /* ns of short waits since the last sample */
 	__u64 ip, sp;    /* of user mode, where it waited */
+	__u64 waker;     /* time of the record of who woke it */
 	__u32 state;
 	__u16 known;     /* `rest` began somewhere in a period */
 	__u16 scheduled; /* it will send its samples when it returns to user mode */
@@ -176,6 +180,7 @@ static __always_inline bool send_one(struct unwind *unwind, struct sample *sampl
 	sample->count = pending->count;
 	sample->kernel_stack = pending->kernel_stack;
 	sample->state = pending->state;
+	sample->waker = pending->waker;
 	if (pending->bare) {
 		sample->user_status = UNWIND_NO_STACK;
 		sample->user_stack = (struct fingerprint){};
@@ -259,6 +264,15 @@ struct part {
 	__u32 state;
 };
 
+/* A thread begins somewhere in a period, or those that begin at once would be sampled at once. */
+static __always_inline void begin_period(struct wait *wait)
+{
+	if (!wait->known) {
+		wait->known = true;
+		wait->rest = period * bpf_get_prandom_u32() >> 32;
+	}
+}
+
 /*
  * Decides whether a wait of `length` ns is a sample; the first `told` of it were sent while it
  * lasted.
@@ -276,10 +290,7 @@ static __always_inline void weigh(struct wait *wait, struct part *part, __u32 st
 		part->count = !told;
 		return;
 	}
-	if (!wait->known) {
-		wait->known = true;
-		wait->rest = period * bpf_get_prandom_u32() >> 32;
-	}
+	begin_period(wait);
 	wait->rest += ns;
 	if (wait->rest < period)
 		return;

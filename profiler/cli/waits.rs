@@ -27,6 +27,9 @@ pub struct WaitArgs {
     /// Threads of the kernel too
     #[arg(long)]
     pub kernel_threads: bool,
+    /// Show who woke each thread too, above what it waited in
+    #[arg(long)]
+    pub waker: bool,
     /// Take user stacks at the end of system calls, as on kernels before 6.18
     #[arg(long, hide = true)]
     pub at_call_ends: bool,
@@ -41,6 +44,7 @@ impl WaitArgs {
             states: self.state.clone(),
             exact: self.exact,
             kernel_threads: self.kernel_threads,
+            waker: self.waker,
             at_call_ends: self.at_call_ends,
         }
     }

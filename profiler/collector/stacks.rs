@@ -29,6 +29,8 @@ pub struct RawSample {
     pub user_status: u32,
     /// What a wait is for (`enum wait_state`); 0 if it is none.
     pub state: u32,
+    /// What record tells who ended a wait, by its time; 0 if that is not known.
+    pub waker: u64,
     /// What user space is to find the user stack in, where the kernel could not.
     pub snapshot: Option<Box<Snapshot>>,
     /// Command name of the process, padded with NUL.
@@ -154,6 +156,7 @@ fn raw(sample: &bpf::sample) -> RawSample {
         user_stack: join(sample.user_stack),
         user_status: sample.user_status.into(),
         state: sample.state.into(),
+        waker: sample.waker,
         snapshot: None,
         comm: sample.comm.map(|c| c as u8),
         thread: sample.thread.map(|c| c as u8),

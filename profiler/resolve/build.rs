@@ -20,6 +20,7 @@ use super::{
     process::{Place, Processes},
     snapshot::status,
     stack::RawStacks,
+    wakers::Wakers,
 };
 use crate::{
     bpf::STACK_DEPTH_MAX,
@@ -91,6 +92,8 @@ pub struct Builder {
     pub jit: Vec<(u32, u32)>,
     /// Frames that were named since they were last asked for.
     pub named: Vec<u32>,
+    /// Who ended waits.
+    wakers: Wakers,
     /// By source.
     pub sources: Vec<Kept>,
     /// Stacks that were not kept, samples whose stack never came.
@@ -127,6 +130,7 @@ impl Builder {
             kernel: Vec::new(),
             jit: Vec::new(),
             named: Vec::new(),
+            wakers: Wakers::default(),
             sources: sources
                 .iter()
                 .map(|kind| Kept { held: Allocations::new(*kind), ..Kept::default() })
@@ -145,6 +149,7 @@ impl Builder {
         self.kernel = Vec::new();
         self.jit = Vec::new();
         self.named = Vec::new();
+        self.wakers.clear();
         for source in &mut self.sources {
             let mut held = std::mem::take(&mut source.held);
             held.begin(start);
@@ -179,6 +184,11 @@ impl Builder {
         if source >= self.sources.len() {
             return; // no source of ours sent it
         }
+        if Wakers::is_one(sample) {
+            let stack = self.resolve(sample, process, processes);
+            self.wakers.add(sample, stack);
+            return;
+        }
         match sample.user_status {
             status::COMPLETE | status::NO_STACK => {}
             status::TOO_DEEP => self.sources[source].truncated += 1,
@@ -201,6 +211,7 @@ impl Builder {
                 stack
             }
         };
+        let stack = if sample.waker == 0 { stack } else { self.woken(stack, sample) };
         let made = Sample {
             time: sample.time.saturating_sub(self.start),
             cpu: sample.cpu,
@@ -305,6 +316,21 @@ impl Builder {
             Some(state) => self.note(stack, state.note()),
             None => stack,
         }
+    }
+
+    /// A stack that waits, with that of who woke it above.
+    fn woken(&mut self, stack: u32, sample: &RawSample) -> u32 {
+        let mut stack = self.note(stack, "[woken by]");
+        let Some(waker) = self.wakers.of(sample).cloned() else {
+            *self.missed.entry("wakers whose stack came too late").or_default() += 1;
+            return self.note(stack, "[stack lost]");
+        };
+        stack = self.note(stack, &format!("[{}]", name_of(&waker.thread)));
+        let frames: Vec<u32> = self.tables.stacks.frames(waker.stack).collect();
+        for frame in frames.into_iter().rev() {
+            stack = self.tables.stacks.push(stack, frame);
+        }
+        stack
     }
 
     /// The stack that a remark makes when put above `stack`.

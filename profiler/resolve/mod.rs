@@ -26,6 +26,7 @@ mod process;
 mod snapshot;
 mod stack;
 mod waiting;
+mod wakers;
 
 use std::{
     collections::BTreeMap,

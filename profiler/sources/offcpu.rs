@@ -53,6 +53,8 @@ pub struct WaitOptions {
     pub exact: bool,
     /// Whether threads of the kernel are looked at.
     pub kernel_threads: bool,
+    /// Whether it is recorded who wakes threads.
+    pub waker: bool,
     /// Whether user stacks are taken at the end of system calls though this kernel allows better,
     /// as those before 6.18 do not.
     pub at_call_ends: bool,
@@ -152,6 +154,7 @@ fn open(
     let before_return = before_return.into_iter().any(has) && !options.waits.at_call_ends;
     rodata.at_call_ends = !before_return;
     open.progs.offcpu_call_end.set_autoload(!before_return);
+    open.progs.offcpu_waking.set_autoload(waits.waker);
     // bpf_copy_from_user_task() came with 5.18.
     let reads_others = has("bpf_copy_from_user_task");
     open.progs.offcpu_tell.set_autoload(reads_others);
@@ -223,9 +226,10 @@ impl Stream for Waiting {
 
     fn start(&mut self) -> Result<()> {
         let progs = &self.skel.progs;
-        for program in [&progs.offcpu_call_end, &progs.offcpu_switch] {
+        for program in [&progs.offcpu_waking, &progs.offcpu_call_end, &progs.offcpu_switch] {
             if program.autoload() {
-                self.links.push(program.attach().context("cannot attach to sched_switch")?);
+                self.links
+                    .push(program.attach().context("cannot attach to a tracepoint of sched")?);
             }
         }
         let tell = match progs.offcpu_tell.autoload() {
@@ -281,13 +285,17 @@ impl Stream for Waiting {
     fn count(&self, base: &Base, stats: &mut Stats) {
         base.count(self.number, stats);
         let progs = &self.skel.progs;
-        load::add_run_time(&[&progs.offcpu_switch, &progs.offcpu_call_end], stats);
+        load::add_run_time(
+            &[&progs.offcpu_switch, &progs.offcpu_call_end, &progs.offcpu_waking],
+            stats,
+        );
         load::or_own_run_time(&base.counters(self.number), stats);
         let Some(bss) = self.skel.maps.bss_data.as_deref() else { return };
         for (what, count) in [
             ("waits not looked at", bss.waits_missed),
             ("waits whose end was not seen", bss.ends_unseen),
             ("waits whose user stack was gone", bss.without_user_stack),
+            ("wakers whose stack was lost", bss.wakers_lost),
         ] {
             *stats.missed.entry(what.into()).or_default() += count;
         }

@@ -148,9 +148,10 @@ fn within_a_budget_sums_are_estimates() {
     assert!(event.contains("% of the time"), "{event}");
     let (often, rarely) = (report.of("often").1, report.of("rarely").1);
     assert!((2.0..4.5).contains(&(often / rarely)), "{often} {rarely}");
-    // A sum of few windows, fewer where others want the CPU: of the right size.
+    // A sum of few windows. After one that lasted too long, as others had the CPU, there may be none
+    // for longer than the program lives: so it is less, but not more.
     let share = report.bytes() / allocated;
-    assert!((0.2..5.0).contains(&share), "{share} of {allocated}");
+    assert!(share > 0.0 && share < 5.0, "{share} of {allocated}");
     assert!(used > 0.0);
     program.end();
 }

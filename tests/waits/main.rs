@@ -8,5 +8,6 @@ mod common;
 mod idle;
 mod known;
 mod recorder;
+mod waker;
 mod wall;
 mod words;
