@@ -7,6 +7,7 @@ mod common;
 
 mod idle;
 mod known;
+mod python;
 mod recorder;
 mod waker;
 mod wall;
