@@ -42,6 +42,8 @@ export function launch() {
 export async function visit(browser, url, run, { allow, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, timezoneId: "UTC", ...options });
   const page = await context.newPage();
+  // Busy machines are slow, and not what is tested.
+  page.setDefaultTimeout(120_000);
   /** @type {string[]} */
   const complaints = [];
   page.on("console", (message) => {
