@@ -171,6 +171,7 @@ fn what_ended_processes_held_is_forgotten() {
         Recorder::start(&["-s", "heap", "--max-overhead", "0", "--rate", "4KiB", "-p", &pid]);
     recorder.wait_until_probing("libc.so.6");
     shell.go_on();
+    recorder.wait_until_probing_in(2, "libc.so.6");
     shell.go_on();
     shell.wait_until_done();
     wait_until("allocations that are held", || (recorder.held() > 1000).then_some(()));

@@ -90,9 +90,14 @@ impl Recorder {
 
     /// Waits until probes are set in a file whose name ends so.
     pub fn wait_until_probing(&self, file: &str) {
+        self.wait_until_probing_in(1, file);
+    }
+
+    /// Waits until probes are set in such a file of so many processes.
+    pub fn wait_until_probing_in(&self, processes: usize, file: &str) {
         wait_until(&format!("probes in {file}"), || {
-            let probing = |line: &str| line.contains(" probing ") && line.ends_with(file);
-            self.log().lines().any(probing).then_some(())
+            let probing = |line: &&str| line.contains(" probing ") && line.ends_with(file);
+            (self.log().lines().filter(probing).count() >= processes).then_some(())
         });
     }
 
