@@ -114,7 +114,6 @@ static __always_inline void end(struct task_struct *task, struct wait *wait, __u
 	}
 	if (slept.weight || ready.weight)
 		keep(task, wait, now, &slept, &ready, seen);
-	wait->waker = 0;
 }
 
 /*
@@ -153,6 +152,8 @@ static __always_inline void leave(struct task_struct *task, bool preempt, __u64 
 	if (bpf_core_field_exists(task->sched_info.last_queued))
 		wait->run_delay = task->sched_info.run_delay;
 	wait->since = state ? now : 0;
+	/* Also where the end of the last wait was not seen. */
+	wait->waker = 0;
 	/* One that ends, or has no user mode, has no better moment. */
 	if (pending_count(wait) >= PENDING_MANY ||
 	    (pending_count(wait) && (!state || is_kernel_only(task))))

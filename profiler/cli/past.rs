@@ -1,5 +1,7 @@
 //! What a recording has besides stacks, in a terminal: histograms, and marks as lines.
 
+use std::ops::Range;
+
 use anyhow::{Result, bail};
 
 use crate::{
@@ -47,6 +49,16 @@ pub fn show(store: &mut Store, view: &View, shape: Shape) -> Result<Option<Vec<u
     Ok(Some(bytes))
 }
 
+/// The time that a view is of; the store has the names that it asks for then.
+fn time_of(store: &mut Store, view: &View) -> Result<Range<u64>> {
+    let whole = store.time();
+    let time = view.range(whole.start, whole.end)?;
+    if Whom::asks_for_labels(view) {
+        store.names(&time);
+    }
+    Ok(time)
+}
+
 fn histograms(
     store: &mut Store,
     lane: &LaneInfo,
@@ -54,11 +66,7 @@ fn histograms(
     shape: Shape,
     bytes: &mut Vec<u8>,
 ) -> Result<()> {
-    let whole = store.time();
-    let time = view.range(whole.start, whole.end)?;
-    if Whom::asks_for_labels(view) {
-        store.names(&time);
-    }
+    let time = time_of(store, view)?;
     let by_process = lane.by.iter().any(|word| word == "process");
     if Whom::is_filter(view) && !by_process {
         bail!("the histograms of {} are of all processes together", lane.name);
@@ -131,11 +139,7 @@ fn marks(
     shape: Shape,
     bytes: &mut Vec<u8>,
 ) -> Result<()> {
-    let whole = store.time();
-    let time = view.range(whole.start, whole.end)?;
-    if Whom::asks_for_labels(view) {
-        store.names(&time);
-    }
+    let time = time_of(store, view)?;
     let tables = store.tables().clone();
     let (whom, is_filter) = (Whom::new(view, &tables), Whom::is_filter(view));
     let mut found = Vec::new();

@@ -184,8 +184,8 @@ impl Builder {
         if source >= self.sources.len() {
             return; // no source of ours sent it
         }
+        let stack = self.stack_of(sample, process, processes);
         if Wakers::is_one(sample) {
-            let stack = self.resolve(sample, process, processes);
             self.wakers.add(sample, stack);
             return;
         }
@@ -197,20 +197,6 @@ impl Builder {
                 *failed.entry(status::reason(status)).or_default() += 1;
             }
         }
-        let state = processes.state_of(process);
-        let (user, kernel) = (sample.user_stack, sample.kernel_stack);
-        let key = (state, user, kernel, sample.user_status, sample.state);
-        let stack = match self.resolved.get(&key) {
-            Some(&stack) => stack,
-            None => {
-                let stack = self.resolve(sample, process, processes);
-                if self.resolved.len() >= self.resolved_max {
-                    self.resolved.clear();
-                }
-                self.resolved.insert(key, stack);
-                stack
-            }
-        };
         let stack = if sample.waker == 0 { stack } else { self.woken(stack, sample) };
         let made = Sample {
             time: sample.time.saturating_sub(self.start),
@@ -277,6 +263,22 @@ impl Builder {
         let process = self.tables.processes.intern(process);
         let name = strings.intern(&name_of(&sample.thread));
         self.tables.threads.intern(Thread { process, tid: sample.tid, name })
+    }
+
+    /// The node of a sample's whole stack, which is looked up once.
+    fn stack_of(&mut self, sample: &RawSample, process: u32, processes: &mut Processes) -> u32 {
+        let state = processes.state_of(process);
+        let (user, kernel) = (sample.user_stack, sample.kernel_stack);
+        let key = (state, user, kernel, sample.user_status, sample.state);
+        if let Some(&stack) = self.resolved.get(&key) {
+            return stack;
+        }
+        let stack = self.resolve(sample, process, processes);
+        if self.resolved.len() >= self.resolved_max {
+            self.resolved.clear();
+        }
+        self.resolved.insert(key, stack);
+        stack
     }
 
     /// The node of a sample's whole stack: user frames at the root, kernel frames above.
