@@ -28,6 +28,7 @@ import process
 import table
 import tools
 import unwinding
+from accounting import accounting
 from process import Child, Cost
 from tools import Clocks, Tool
 
@@ -252,13 +253,8 @@ def main() -> None:
     bench.compile()
     # BPF programs of others are accounted only while this is on; rprof turns it on by itself, so
     # it is on for all of them.
-    stats = Path("/proc/sys/kernel/bpf_stats_enabled")
-    before = stats.read_text()
-    try:
-        stats.write_text("1")
+    with accounting(True):
         bench.run()
-    finally:
-        stats.write_text(before)
     result = bench.result()
     (options.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
     text = table.draw(result)

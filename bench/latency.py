@@ -21,9 +21,10 @@ import time
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
+from accounting import accounting
+
 BATCHES = 5
 START = 2.0
-STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 
 def programs() -> Dict[int, Tuple[str, int, int]]:
@@ -96,18 +97,13 @@ def main() -> None:
     if other:
         tools["libbpf runqlat"] = [other, "3600", "1"]
     results: Dict[str, List[Dict]] = {name: [] for name in tools}
-    was_on = STATS.read_text()
-    STATS.write_text("1")
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            binary = Path(folder) / "ping"
-            source = Path(__file__).with_name("ping.c")
-            subprocess.run(["cc", "-O2", "-o", binary, source], check=True)
-            for _ in range(args.rounds):
-                for name, command in tools.items():
-                    results[name].append(measure(command, binary, args.cpu))
-    finally:
-        STATS.write_text(was_on)
+    with accounting(True), tempfile.TemporaryDirectory() as folder:
+        binary = Path(folder) / "ping"
+        source = Path(__file__).with_name("ping.c")
+        subprocess.run(["cc", "-O2", "-o", binary, source], check=True)
+        for _ in range(args.rounds):
+            for name, command in tools.items():
+                results[name].append(measure(command, binary, args.cpu))
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "latency.json").write_text(json.dumps(results, indent=1))
     show(results)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Dict, List, Optional
 
 import latency
+from accounting import accounting
 
 BACKENDS = 8
 SCALE = "10"
@@ -40,14 +41,10 @@ def storm(args: argparse.Namespace, folder: Path) -> Dict[str, List[Dict]]:
     binary = folder / "ping"
     source = Path(__file__).with_name("ping.c")
     subprocess.run(["cc", "-O2", "-o", binary, source], check=True)
-    was_on = latency.STATS.read_text()
-    latency.STATS.write_text("1")
-    try:
+    with accounting(True):
         for _ in range(args.rounds):
             for name, command in tools.items():
                 results[name].append(latency.measure(command, binary, args.cpu))
-    finally:
-        latency.STATS.write_text(was_on)
     return results
 
 

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Dict, List, Optional
 
+from accounting import accounting
+
 ROOT = Path(__file__).resolve().parent.parent
 WORKLOAD = ROOT / "tests/workloads/probe.c"
 FUNCTION = "begin_with_push"
@@ -87,7 +89,7 @@ def main() -> None:
     parser.add_argument("--rprof", default=str(ROOT / "target/release/rprof"))
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with accounting(False), tempfile.TemporaryDirectory() as folder:
         program = f"{folder}/probe"
         flags = ["-O1", "-fno-omit-frame-pointer", "-pthread"]
         subprocess.run(["cc", *flags, "-o", program, str(WORKLOAD)], check=True)

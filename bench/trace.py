@@ -24,6 +24,8 @@ import time
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
+from accounting import accounting
+
 ROOT = Path(__file__).resolve().parent.parent
 WORKLOAD = ROOT / "tests/workloads/syscalls.c"
 GETPPID, OPEN = "getppid", "open and close"
@@ -226,7 +228,7 @@ def main() -> None:
     options.add_argument("--rprof", default=str(ROOT / "target/release/rprof"))
     options.add_argument("--rounds", type=int, default=5)
     args = options.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with accounting(False), tempfile.TemporaryDirectory() as folder:
         program, file = os.path.join(folder, "calls"), os.path.join(folder, "file")
         subprocess.run(["cc", "-O1", "-pthread", "-o", program, str(WORKLOAD)], check=True)
         Path(file).touch()
