@@ -52,8 +52,7 @@ static __always_inline __u64 clock_of(struct task_struct *task)
 
 /* Keeps what is due of a thread, with its kernel stack, until its user stack is there. */
 static __always_inline void keep(struct task_struct *task, struct wait *wait, __u64 now,
-				 const struct part *slept, const struct part *ready,
-				 const bool seen)
+				 const struct part *slept, const struct part *ready, bool seen)
 {
 	struct counters *counters = source_state();
 	struct pending entry = {.time = now, .bare = !seen, .waker = wait->waker};
@@ -84,13 +83,15 @@ static __always_inline void keep(struct task_struct *task, struct wait *wait, __
 	}
 	add_pending(wait, &entry, slept, counters);
 	add_pending(wait, &entry, ready, counters);
-	if (!at_call_ends && !wait->scheduled && !is_kernel_only(task))
-		wait->scheduled = send_later(task);
 }
 
-/* A wait ends `now`. */
-static __always_inline void end(struct task_struct *task, struct wait *wait, __u64 now, __u64 clock,
-				const bool seen)
+/*
+ * A wait ends `now`. Not inline: a kernel without BPF stacks of their own for tracing programs
+ * (before 6.13) adds up the stacks of all that call each other, and send_pending() needs most of
+ * the room.
+ */
+static __noinline int end(struct task_struct *task, struct wait *wait, __u64 now, __u64 clock,
+			  bool seen)
 {
 	struct part slept = {}, ready = {};
 	__u64 since = wait->since, delay, length, told;
@@ -114,6 +115,7 @@ static __always_inline void end(struct task_struct *task, struct wait *wait, __u
 	}
 	if (slept.weight || ready.weight)
 		keep(task, wait, now, &slept, &ready, seen);
+	return 0;
 }
 
 /*
@@ -164,8 +166,11 @@ static __always_inline void enter(struct task_struct *task, __u64 now)
 {
 	struct wait *wait = task->pid ? bpf_task_storage_get(&waits, task, NULL, 0) : NULL;
 
-	if (wait && wait->since)
-		end(task, wait, now, clock_of(task), true);
+	if (!wait || !wait->since)
+		return;
+	end(task, wait, now, clock_of(task), true);
+	if (!at_call_ends && pending_count(wait) && !wait->scheduled && !is_kernel_only(task))
+		wait->scheduled = send_later(task);
 }
 
 SEC("tp_btf/sched_switch")
