@@ -70,7 +70,7 @@ struct snapshot {
 	__u64 start;                /* of what is sent of the stack, which are whole pages */
 	__u64 bytes;
 	__u64 missing; /* a bit for each page that is not there */
-	__u8 stack[SNAPSHOT_PAGES * 4096];
+	__u8 stack[];  /* up to SNAPSHOT_PAGES */
 };
 
 /* What follows is of memory that is held; see held.bpf.h. */
