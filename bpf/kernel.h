@@ -310,7 +310,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	unsigned int __state;
-	int on_cpu;
+	unsigned int on_cpu; /* int, a u8 on 7.3: only unsigned ones are read in another size */
 	unsigned int flags;
 	void *stack;
 	unsigned in_execve : 1;

@@ -3,6 +3,7 @@
 use std::{fs, sync::OnceLock};
 
 use anyhow::{Context, Result, bail};
+use libbpf_rs::btf::{Btf, types::Enum};
 
 /// CPUs that are online, in order.
 ///
@@ -37,6 +38,15 @@ pub fn uname() -> (String, String, String) {
         }
         Err(_) => Default::default(),
     }
+}
+
+/// True if the kernel attaches BPF programs so: `way` is an enumerator of its `enum bpf_attach_type`.
+/// That it has the functions which go with it says less: those of sessions are there since Linux 6.10,
+/// for kprobes, and for uprobes since 6.13.
+pub fn attaches(way: &str) -> bool {
+    let Ok(btf) = Btf::from_vmlinux() else { return false };
+    let ways = btf.type_by_name::<Enum<'_>>("bpf_attach_type");
+    ways.is_some_and(|ways| ways.iter().any(|each| each.name.is_some_and(|name| name == way)))
 }
 
 /// Now, ns on CLOCK_MONOTONIC: the clock of every sample.

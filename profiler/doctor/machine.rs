@@ -11,7 +11,7 @@ use perf_event::{
 };
 use serde::Serialize;
 
-use crate::sources::has_syscall_programs;
+use crate::{machine, sources::has_syscall_programs};
 
 /// Capabilities, by their numbers in linux/capability.h.
 pub const CAPABILITIES: [(&str, u32, &str); 5] = [
@@ -187,21 +187,15 @@ fn syscall_programs() -> Check {
 }
 
 fn uprobe_multi() -> Check {
-    let there = is_in_btf("BPF_TRACE_UPROBE_MULTI");
+    let there = machine::attaches("BPF_TRACE_UPROBE_MULTI");
     let lost = "attaching to many functions at once is slow";
     feature("uprobe multi", there, Verdict::Less, lost, "Linux 6.6 or later")
 }
 
 fn uprobe_session() -> Check {
-    let there = is_in_btf("BPF_TRACE_UPROBE_SESSION");
+    let there = machine::attaches("BPF_TRACE_UPROBE_SESSION");
     let lost = "two probes instead of one at the start and end of a function";
     feature("uprobe session", there, Verdict::Less, lost, "Linux 6.13 or later")
-}
-
-/// True if the kernel's own types have an enumerator of that name: it knows what it stands for.
-fn is_in_btf(symbol: &str) -> bool {
-    let types = fs::read(BTF).unwrap_or_default();
-    regex::bytes::Regex::new(symbol).is_ok_and(|pattern| pattern.is_match(&types))
 }
 
 fn perf_events() -> Check {

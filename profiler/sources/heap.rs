@@ -6,7 +6,6 @@ use std::{collections::HashSet, fs, mem::MaybeUninit, os::unix::fs::MetadataExt,
 use anyhow::{Context, Result};
 use libbpf_rs::{
     MapCore, MapFlags, MapHandle,
-    btf::{Btf, types::Func},
     skel::{OpenSkel, SkelBuilder},
 };
 use symbolizer::Image;
@@ -105,8 +104,7 @@ impl Stacks for Heap {
 
 /// True if one program can run at both ends of a call, and be spared the second (since Linux 6.13).
 pub(crate) fn has_sessions() -> bool {
-    Btf::from_vmlinux()
-        .is_ok_and(|btf| btf.type_by_name::<Func<'_>>("bpf_session_is_return").is_some())
+    machine::attaches("BPF_TRACE_UPROBE_SESSION")
 }
 
 struct Allocating {
