@@ -366,9 +366,10 @@ static __always_inline bool send_snapshot(const struct unwind *unwind, const str
 {
 	__u64 start = (unwind->registers[REGISTER_SP] - RED_ZONE) & ~4095ULL, wakeup;
 	__u32 key = SNAPSHOTS_LEFT, pages;
-	__u64 *left = bpf_map_lookup_elem(&waking, &key);
+	__s64 *left = bpf_map_lookup_elem(&waking, &key);
 
-	if (!left || !*left)
+	/* Less than none where several CPUs sent the last one at once. */
+	if (!left || *left <= 0)
 		return false;
 	/* As a sample of a new process does, but in time for there to be room for the next. */
 	wakeup = *left < SNAPSHOTS_FEW ? BPF_RB_FORCE_WAKEUP : wakeup_soon();

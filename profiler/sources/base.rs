@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use libbpf_rs::{
     Link, MapCore, MapFlags, MapHandle, OpenObject, RingBuffer,
     skel::{OpenSkel, Skel, SkelBuilder},
@@ -46,6 +46,10 @@ const SNAPSHOTS_LEFT: [u8; 4] = 0u32.to_ne_bytes();
 const SNAPSHOTS_MANY: u64 = 2048;
 const SNAPSHOTS_RING: u32 = 1 << 25;
 
+/// The least bytes of a record in a ring buffer, which begins with 8 of the kernel's own: a stack of
+/// one frame.
+const RECORD_LEAST: u32 = 40;
+
 /// Bytes that a ring buffer has where none is needed: one page, the least that there is.
 const NO_RING: u32 = 4096;
 
@@ -60,6 +64,9 @@ pub struct Base {
     wakeup_pause: Duration,
     /// How many may be sent between two looks.
     snapshots: u64,
+    /// Records that are read at one look: as many as there is room for. What samples memory, or the
+    /// CPU, has more of them come of those that are read.
+    records: usize,
     fingerprint_key: [u64; 2],
 }
 
@@ -126,6 +133,7 @@ impl Base {
             wakeup_bytes: u64::from(ring_bytes.unwrap_or_default()) / 2,
             wakeup_pause: options.wakeup_pause,
             snapshots,
+            records: (ring_bytes.unwrap_or_default() / RECORD_LEAST) as usize + snapshots as usize,
             fingerprint_key: load::random_key(),
         })
     }
@@ -202,7 +210,8 @@ impl Base {
     /// The ring buffer is not readable.
     pub fn drain(&mut self, batch: &mut Batch) -> Result<()> {
         if let Some(ring) = &self.ring {
-            ring.consume().context("cannot read the ring buffer")?;
+            let read = ring.consume_raw_n(self.records);
+            ensure!(read >= 0, "cannot read the ring buffer: error {read}");
             self.allow_snapshots()?;
             self.batch.borrow_mut().move_to(batch);
         }

@@ -1,4 +1,4 @@
-//! Source `kmem` on a program that has the kernel hold pipes.
+//! Source `kmem` on a program that has the kernel hold pipes, and on rprof itself.
 
 use std::process::Command;
 
@@ -36,4 +36,19 @@ fn what_the_kernel_holds_is_charged_to_who_asked() {
     assert!(used > 0.4 * bytes, "{used} of {bytes}");
     assert!(held.of("use_pipe").1 < 0.3 * bytes, "{:?} of {bytes}", held.of("use_pipe"));
     program.end();
+}
+
+#[test]
+fn what_rprof_itself_allocates_has_no_end_of_samples() {
+    if !require_root() {
+        return;
+    }
+    let shop = Workshop::new();
+    let file = shop.path("out");
+    // Memory that reading takes is sampled, and what was sampled is read: it has less than 4 GB.
+    let script = "ulimit -v 4000000; exec \"$0\" record -s kmem --rate 512 -d 4s -o \"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_rprof")]).arg(file);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
