@@ -4,6 +4,7 @@
 use std::{env, error::Error, fs, path::Path};
 
 use libbpf_cargo::SkeletonBuilder;
+use libbpf_rs::libbpf_sys::API_HEADERS;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var("OUT_DIR")?;
@@ -11,8 +12,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     shim(&Path::new(&out).join("shim.so"))
 }
 
+/// The objects name their sources, and are in the program: by names that are the same wherever it is
+/// built.
 fn skeletons(out: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=bpf");
+    let headers = out.join("libbpf");
+    write_headers(&headers.join("bpf"))?;
+    let include = format!("-I{}", headers.display());
+    let renamed = format!("-fdebug-prefix-map={}=libbpf", headers.display());
+    let args = ["-Ibpf", &include, "-fdebug-compilation-dir=.", &renamed, "-Wall", "-Werror"];
     for entry in fs::read_dir("bpf")? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -22,8 +30,17 @@ fn skeletons(out: &Path) -> Result<(), Box<dyn Error>> {
         SkeletonBuilder::new()
             .source(&path)
             .obj(Path::new(&out).join(format!("{object}.bpf.o")))
-            .clang_args(["-Ibpf", "-Wall", "-Werror"])
+            .clang_args(args)
             .build_and_generate(out.join(format!("{source}.skel.rs")))?;
+    }
+    Ok(())
+}
+
+/// libbpf's headers; the builder would have them in a folder with a random name.
+fn write_headers(folder: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    for (name, text) in API_HEADERS {
+        fs::write(folder.join(name), text)?;
     }
     Ok(())
 }
