@@ -16,7 +16,7 @@ use super::{
     lanes::MINUTE_NS,
     marks,
     reader::Store,
-    reading::{touches, within},
+    reading::{is_sound, touches, within},
     recording::{Recording, rows},
     slices,
 };
@@ -288,10 +288,14 @@ fn wanted<'a>(
         let inside = *rollup.source == *name
             && within.start <= rollup.time.start
             && rollup.time.end <= within.end.saturating_add(MINUTE_NS);
-        let windows = || rollup.text.split(',').filter_map(|id| id.parse::<i64>().ok());
-        // A damaged file might count a window twice.
-        if inside && windows().all(|window| !covered.contains(&window)) {
-            covered.extend(windows());
+        if !inside {
+            continue;
+        }
+        let listed = rollup.text.split(',').filter_map(|id| id.parse::<i64>().ok()).collect();
+        let windows = recording.past.histograms.iter().filter(|one| *one.source == *name);
+        let windows = windows.map(|window| (window.id, &window.time));
+        if is_sound(&rollup.time, &listed, windows) && listed.is_disjoint(&covered) {
+            covered.extend(listed);
             wanted.extend(query.map(|query| (query, rollup)));
         }
     }

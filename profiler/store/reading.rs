@@ -203,9 +203,11 @@ impl<'a> Parts<'a> {
         let mut covered = HashSet::new();
         let mut rollups = Vec::new();
         for rollup in recording.rollups.iter().filter(inside) {
-            // A damaged file might count a window twice.
-            if rollup.windows.iter().all(|window| !covered.contains(window)) {
-                covered.extend(rollup.windows.iter().copied());
+            let listed = rollup.windows.iter().copied().collect();
+            let windows = recording.windows.iter().filter(|window| *window.source == *source);
+            let windows = windows.map(|window| (window.id, &window.time));
+            if is_sound(&rollup.time, &listed, windows) && listed.is_disjoint(&covered) {
+                covered.extend(listed);
                 rollups.push(rollup);
             }
         }
@@ -221,6 +223,19 @@ impl<'a> Parts<'a> {
         let shown = |window: &&Extent| *window.source == *source && touches(&window.time, time);
         Self { rollups: Vec::new(), windows: windows.filter(shown).collect() }
     }
+}
+
+/// True if a roll-up lists all windows of its source that lie within its time. A damaged file might
+/// count one twice: by a number that became another, of the window or in the list.
+pub fn is_sound<'a>(
+    rollup: &Range<u64>,
+    listed: &HashSet<i64>,
+    mut windows: impl Iterator<Item = (i64, &'a Range<u64>)>,
+) -> bool {
+    windows.all(|(id, time)| {
+        let is_within = rollup.start <= time.start && time.end <= rollup.end;
+        !is_within || listed.contains(&id)
+    })
 }
 
 /// True if two stretches of time have a moment in common.

@@ -266,6 +266,28 @@ fn a_recording_from_before_there_were_such_is_whole() {
 }
 
 #[test]
+fn a_number_that_became_another_counts_nothing_twice() {
+    for change in [
+        "UPDATE histogram_rollup SET windows = '9' || windows",
+        "UPDATE histogram SET id = id + 1000 WHERE id = (SELECT min(id) FROM histogram)",
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let lanes = three_hours(place.path());
+        let mut files = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
+        let path = files.find(|path| path.extension().is_some_and(|e| e == "rprof")).unwrap();
+        let db = rusqlite::Connection::open(&path).unwrap();
+        db.execute_batch(change).unwrap();
+        drop(db);
+        let mut store = Store::open(place.path()).unwrap();
+        let all: u64 = lanes.slices.iter().map(count).sum();
+        for grain in [Grain::Fine, Grain::Minutes, Grain::Hours] {
+            let sum: u64 = read(&mut store, &ALL, grain).iter().map(count).sum();
+            assert_eq!(sum, all, "{change}");
+        }
+    }
+}
+
+#[test]
 fn damage_is_said_and_never_makes_up_anything() {
     let place = tempfile::tempdir().unwrap();
     let lanes = three_hours(place.path());
