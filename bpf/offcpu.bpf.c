@@ -86,9 +86,9 @@ static __always_inline void keep(struct task_struct *task, struct wait *wait, __
 }
 
 /*
- * A wait ends `now`. Not inline: a kernel without BPF stacks of their own for tracing programs
- * (before 6.13) adds up the stacks of all that call each other, and send_pending() needs most of
- * the room.
+ * A wait ends `now`. Not inline: before 6.13 the BPF stacks of functions that call each other, or
+ * hand over each other's address, come to 512 bytes at most, and send_pending() needs 448 of them.
+ * For the same reason it is enter() that has it called later.
  */
 static __noinline int end(struct task_struct *task, struct wait *wait, __u64 now, __u64 clock,
 			  bool seen)

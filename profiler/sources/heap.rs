@@ -1,7 +1,10 @@
 //! Source `heap`: who allocates user memory, and who still holds it. Probes at the functions of
 //! allocators, which sample allocations by their bytes.
 
-use std::{collections::HashSet, fs, mem::MaybeUninit, os::unix::fs::MetadataExt, time::Duration};
+use std::{
+    collections::HashSet, fs, mem::MaybeUninit, os::unix::fs::MetadataExt, sync::OnceLock,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use libbpf_rs::{
@@ -104,7 +107,8 @@ impl Stacks for Heap {
 
 /// True if one program can run at both ends of a call, and be spared the second (since Linux 6.13).
 pub(crate) fn has_sessions() -> bool {
-    machine::attaches("BPF_TRACE_UPROBE_SESSION")
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| machine::attaches("BPF_TRACE_UPROBE_SESSION"))
 }
 
 struct Allocating {

@@ -16,7 +16,7 @@ use super::{
     lanes::MINUTE_NS,
     marks,
     reader::Store,
-    reading::{is_sound, touches, within},
+    reading::{cover, touches, within},
     recording::{Recording, rows},
     slices,
 };
@@ -294,8 +294,7 @@ fn wanted<'a>(
         let listed = rollup.text.split(',').filter_map(|id| id.parse::<i64>().ok()).collect();
         let windows = recording.past.histograms.iter().filter(|one| *one.source == *name);
         let windows = windows.map(|window| (window.id, &window.time));
-        if is_sound(&rollup.time, &listed, windows) && listed.is_disjoint(&covered) {
-            covered.extend(listed);
+        if cover(&mut covered, &rollup.time, listed, windows) {
             wanted.extend(query.map(|query| (query, rollup)));
         }
     }

@@ -206,8 +206,7 @@ impl<'a> Parts<'a> {
             let listed = rollup.windows.iter().copied().collect();
             let windows = recording.windows.iter().filter(|window| *window.source == *source);
             let windows = windows.map(|window| (window.id, &window.time));
-            if is_sound(&rollup.time, &listed, windows) && listed.is_disjoint(&covered) {
-                covered.extend(listed);
+            if cover(&mut covered, &rollup.time, listed, windows) {
                 rollups.push(rollup);
             }
         }
@@ -225,17 +224,24 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// True if a roll-up lists all windows of its source that lie within its time. A damaged file might
-/// count one twice: by a number that became another, of the window or in the list.
-pub fn is_sound<'a>(
+/// Adds what a roll-up lists to the windows that are covered. False if it does not list all of its
+/// source that lie within its time, or one that is covered already: a damaged file might count one
+/// twice, by a number that became another, of the window or in the list.
+pub fn cover<'a>(
+    covered: &mut HashSet<i64>,
     rollup: &Range<u64>,
-    listed: &HashSet<i64>,
+    listed: HashSet<i64>,
     mut windows: impl Iterator<Item = (i64, &'a Range<u64>)>,
 ) -> bool {
-    windows.all(|(id, time)| {
+    let lists_all = windows.all(|(id, time)| {
         let is_within = rollup.start <= time.start && time.end <= rollup.end;
         !is_within || listed.contains(&id)
-    })
+    });
+    let is_sound = lists_all && listed.is_disjoint(covered);
+    if is_sound {
+        covered.extend(listed);
+    }
+    is_sound
 }
 
 /// True if two stretches of time have a moment in common.
